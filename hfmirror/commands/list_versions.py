@@ -1,0 +1,95 @@
+"""``hfmirror list-versions``: what there is on the remote, newest first, without fetching a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hfmirror import errors, output
+from hfmirror.commands import options
+
+if TYPE_CHECKING:
+    from hfmirror.config import Home
+    from hfmirror.target import Target
+    from hfmirror.versions import VersionInfo
+
+
+def list_versions(target: Target, home: Home) -> list[VersionInfo]:
+    """Return the versions of a repository, newest first. Raises NotFoundError when there is no such repository."""
+    from hfmirror import refs
+    from hfmirror.repository import opened
+
+    if target.path is not None:
+        if not target.path.is_dir():
+            raise errors.NotFoundError(
+                f'{target}: no such repository ({target.path}). Push to it first, or name another with --repo.'
+            )
+        return refs.tags_in(target.path)
+    with opened(target, home.clones, home.outbox / target.slug) as repository:
+        return repository.versions(repository.remote_refs())
+
+
+@click.command(short_help='List the versions of a repository, newest first.')
+@options.where
+@click.option('--kind', type=click.Choice(['semantic', 'timestamp', 'experiment']), help='Only these.')
+@click.option('--limit', type=click.IntRange(min=1), help='At most so many.')
+@options.as_json
+@options.verbose
+def command(
+    repo: str | None,
+    repo_type: str,
+    branch: str | None,
+    remote: str | None,
+    config_file: Path | None,
+    kind: str | None,
+    limit: int | None,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    """List the versions of a repository, newest first.
+
+    \b
+    hfmirror list-versions
+    hfmirror list-versions --repo me/my-model --remote local --kind semantic --limit 5
+
+    Without --repo it is the repository that was last pushed from this directory.
+    """
+    from hfmirror import place
+    from hfmirror.config import home, load_config
+
+    output.configure(verbose=verbose)
+    directories = home()
+    target = place.target_of(
+        place.Place(repo, repo_type, branch), remote, load_config(config_file), directories
+    )
+    found = [info for info in list_versions(target, directories) if kind is None or info.kind == kind][:limit]
+    if as_json:
+        output.document([as_document(info) for info in found])
+        return
+    output.say(f'{target}: {output.count(len(found), "version")}')
+    if found:
+        output.table(
+            [_row(info) for info in found],
+            ('name', 'kind', 'commit', 'date', 'size', 'files', 'metrics', 'message'),
+        )
+
+
+def as_document(info: VersionInfo) -> dict[str, Any]:
+    """Return what ``--json`` prints of a version; ``date`` is ISO 8601."""
+    return {**info._asdict(), 'date': info.date.isoformat()}
+
+
+def _row(info: VersionInfo) -> dict[str, str]:
+    metrics = ' '.join(f'{name}={value:.4g}' for name, value in list(info.metrics.items())[:3])
+    return {
+        'name': info.name,
+        'kind': info.kind,
+        'commit': info.commit[:7],
+        'date': f'{info.date.astimezone():%Y-%m-%d %H:%M}',
+        'size': output.human_size(info.size) if info.size is not None else '-',
+        'files': f'{info.files:,}' if info.files is not None else '-',
+        'metrics': metrics or '-',
+        'message': info.message if len(info.message) <= 60 else info.message[:59] + '…',
+    }

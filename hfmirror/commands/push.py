@@ -1,0 +1,195 @@
+"""``hfmirror push``: a folder becomes a release on every target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hfmirror import errors, output
+from hfmirror.commands import options
+
+if TYPE_CHECKING:
+    from hfmirror.compose import Request
+    from hfmirror.config import Config, Home
+    from hfmirror.folder import LeftOut
+    from hfmirror.naming import Choice
+    from hfmirror.release import Release
+    from hfmirror.target import Target
+
+_SHOWN = 20
+
+
+def push(
+    request: Request, targets: Sequence[Target], config: Config, home: Home, *, dry_run: bool = False
+) -> tuple[list[Release], list[errors.HfmirrorError]]:
+    """Release one folder on every target; returns what came of each, and the errors of those that failed."""
+    from hfmirror import place, release
+
+    done, failed = [], []
+    for target in targets:
+        try:
+            done.append(release.push(request, target, config, home, dry_run=dry_run))
+            if not dry_run:
+                place.remember(target, home)
+        except errors.HfmirrorError as e:
+            if len(targets) == 1:
+                raise
+            output.error(str(e))
+            failed.append(e)
+    return done, failed
+
+
+def choose(given: Mapping[str, Any]) -> Choice:
+    """Return the version that the options ask for. Raises UsageError when they ask for two, or for a bad name."""
+    from hfmirror import versions
+    from hfmirror.naming import Choice
+
+    names = {
+        'tag': 'tag',
+        'bump': 'bump',
+        'timestamp': 'timestamp',
+        'experiment': 'experiment',
+        'no_tag': 'none',
+    }
+    chosen = [(option, given[option]) for option in names if given[option] not in (None, False)]
+    if len(chosen) > 1:
+        words = ' and '.join(f'--{option.replace("_", "-")}' for option, _ in chosen)
+        raise errors.UsageError(f'{words}: a release has one name. Give one of them.')
+    if not chosen:
+        return Choice()
+    option, value = chosen[0]
+    if option == 'tag':
+        versions.check_name(value)
+    if option == 'experiment':
+        versions.next_experiment([], value)  # says so when nothing of the name can be in a tag
+    return Choice(names[option], value if isinstance(value, str) else '')  # type: ignore[arg-type]
+
+
+@click.command(short_help='Make a release of a folder and prove that it arrived.')
+@click.argument('folder', type=click.Path(path_type=Path))
+@options.repo
+@options.repo_type
+@click.option(
+    '--path-in-repo', default='', metavar='PATH', help='A folder of the repository.  [default: its root]'
+)
+@options.branch
+@click.option(
+    '--remote', 'remotes', multiple=True, metavar='hub|local|URL', help='Where to; can be given again.'
+)
+@click.option('--tag', metavar='T', help='Name the release.')
+@click.option(
+    '--bump', type=click.Choice(['major', 'minor', 'patch']), help='Count the last semantic version up.'
+)
+@click.option('--timestamp', is_flag=True, help='Name the release by the time: v20240101-120000.')
+@click.option('--experiment', metavar='NAME', help='Number the release in an experiment: exp-NAME-001.')
+@click.option('--no-tag', is_flag=True, help='Commit without a version.')
+@click.option('-m', '--message', help='Your words for the commit and the tag; the facts follow them.')
+@click.option('--include', multiple=True, metavar='GLOB', help='Only these files; can be given again.')
+@click.option('--exclude', multiple=True, metavar='GLOB', help='Not these files; can be given again.')
+@click.option('--keep', is_flag=True, help='Leave files in the repository that the folder does not have.')
+@click.option('--dry-run', is_flag=True, help='Show what would be released; change nothing.')
+@options.config
+@options.as_json
+@options.verbose
+def command(**given: Any) -> None:
+    """Make a release of FOLDER: one commit and one tag, pushed together and proven to be whole.
+
+    \b
+    hfmirror push ./my_model --tag v1.0.0
+    hfmirror push ./my_model --bump minor -m 'longer training' --remote local
+    hfmirror push ./my_model --dry-run
+
+    Without --tag, --bump, --timestamp, --experiment or --no-tag the configuration decides, else the next minor version.
+    Files that the folder no longer has go from the repository too; nothing is made when nothing has changed.
+    """
+    from hfmirror import folder as folders
+    from hfmirror import gitcmd, place
+    from hfmirror.compose import Request
+    from hfmirror.config import home, load_config
+    from hfmirror.rules import clean_path_in_repo
+
+    output.configure(verbose=given['verbose'])
+    choice = choose(given)
+    config, directories = load_config(given['config_file']), home()
+    where = place.Place(given['repo'], given['repo_type'], given['branch'])
+    path_in_repo = clean_path_in_repo(given['path_in_repo'])
+    targets = place.targets_of(where, given['remotes'], config, directories, folder=given['folder'])
+    gitcmd.require_tools()
+    folder = folders.walk(given['folder'], include=given['include'], exclude=given['exclude'])
+    request = Request(folder, choice, path_in_repo, given['message'], given['keep'])
+    done, failed = push(request, targets, config, directories, dry_run=given['dry_run'])
+    if given['as_json']:
+        output.document([as_document(release) for release in done])
+    else:
+        for release in done:
+            show(release, folder.left_out if given['dry_run'] else ())
+    _finish(done, failed)
+
+
+def as_document(release: Release) -> dict[str, Any]:
+    """Return what ``--json`` prints of a release; added, modified and deleted count files."""
+    return {
+        'target': str(release.target),
+        'version': release.version,
+        'commit': release.commit,
+        'status': release.status,
+        'url': release.target.url,
+        'added': len(release.changes.added),
+        'modified': len(release.changes.modified),
+        'deleted': len(release.changes.deleted),
+        'bytes': release.size,
+    }
+
+
+def show(release: Release, left_out: Sequence[LeftOut] = ()) -> None:
+    """Tell a person what came of a push."""
+    name = release.version or (release.commit or '')[:10]
+    size = f'{output.count(release.files, "file")}, {output.human_size(release.size)}'
+    match release.status:
+        case 'pushed':
+            output.data(f'{release.target}: {name} pushed and proven ({size}; {_counts(release)})')
+        case 'up-to-date':
+            output.data(f'{release.target}: nothing to do, the folder is {name} ({size})')
+        case 'queued':
+            output.data(f'{release.target}: {name} is waiting to be sent ({size})')
+            output.warn(release.note or '')
+        case _:
+            _show_plan(release, left_out, size)
+
+
+def _show_plan(release: Release, left_out: Sequence[LeftOut], size: str) -> None:
+    output.data(
+        f'{release.target}: would make {release.version or "a commit without a tag"} ({size}; {_counts(release)})'
+    )
+    changes = release.changes
+    rows = [('+', entry) for entry in changes.added]
+    rows += [('~', new) for _, new in changes.modified] + [('-', entry) for entry in changes.deleted]
+    for sign, entry in rows[:_SHOWN]:
+        output.data(
+            f'  {sign} {entry.path}  {output.human_size(entry.size)}{"  (LFS)" if entry.is_lfs else ""}'
+        )
+    if len(rows) > _SHOWN:
+        output.data(f'  … and {len(rows) - _SHOWN:,} more')
+    for left in left_out:
+        output.data(f'  left out: {left.path}  ({left.reason})')
+
+
+def _counts(release: Release) -> str:
+    changes = release.changes
+    counts = {'added': changes.added, 'changed': changes.modified, 'removed': changes.deleted}
+    return (
+        ', '.join(f'{len(found):,} {word}' for word, found in counts.items() if found)
+        or 'only the card changed'
+    )
+
+
+def _finish(done: Sequence[Release], failed: Sequence[errors.HfmirrorError]) -> None:
+    queued = [release for release in done if release.status == 'queued']
+    if failed or (queued and len(done) > 1):
+        total = len(done) + len(failed)
+        raise errors.PartialError(f'{len(failed) + len(queued)} of {total} targets are not done; see above.')
+    if queued:
+        raise errors.NetworkError(f"{queued[0].target}: not sent yet. 'hfmirror status' shows what waits.")

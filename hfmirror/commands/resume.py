@@ -1,0 +1,109 @@
+"""``hfmirror resume``: what waits in the outbox is sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hfmirror import errors, output
+from hfmirror.commands import options
+
+if TYPE_CHECKING:
+    from hfmirror.config import Config, Home
+    from hfmirror.target import Target
+
+
+def resume(config: Config, home: Home) -> list[dict[str, Any]]:
+    """Send everything that waits, oldest first of each target; returns one document for each release.
+
+    A release that cannot be sent leaves those after it on the same target where they are.
+    """
+    from hfmirror import outbox
+
+    return [row for target, _ in outbox.waiting(home.outbox) for row in _resume_target(target, config, home)]
+
+
+def _resume_target(target: Target, config: Config, home: Home) -> list[dict[str, Any]]:
+    from hfmirror.delivery import deliver_queued
+    from hfmirror.outbox import Outbox
+    from hfmirror.release import retry_of
+    from hfmirror.repository import opened
+
+    box = Outbox(home.outbox, target)
+    rows: list[dict[str, Any]] = []
+    with opened(target, home.clones, box.root) as repository:
+        for entry in box.entries():
+            row = {
+                'target': str(target),
+                'version': entry.version,
+                'commit': entry.commit,
+                'status': 'pushed',
+                'error': None,
+            }
+            try:
+                sent = deliver_queued(repository, box, entry, retry_of(config))
+                rows.append({**row, 'commit': sent.commit})
+            except errors.HfmirrorError as e:
+                rows.append({**row, 'status': 'waiting', 'error': str(e), 'exit_code': e.exit_code})
+                break
+    return rows
+
+
+def drop(identifier: str, home: Home) -> str:
+    """Forget one waiting release and its objects; returns its name. Raises NotFoundError when none has that id."""
+    from hfmirror import outbox
+    from hfmirror.repository import opened
+
+    for target, entries in outbox.waiting(home.outbox):
+        for entry in entries:
+            if entry.id == identifier:
+                box = outbox.Outbox(home.outbox, target)
+                with opened(target, home.clones, box.root):
+                    box.remove(entry)
+                return f'{target}: {entry.version or entry.commit[:10]}'
+    raise errors.NotFoundError(f"{identifier}: no waiting release has this id. 'hfmirror status' shows them.")
+
+
+@click.command(short_help='Send the releases that wait.')
+@click.option('--drop', 'dropped', metavar='ID', help='Forget this one instead; its files are gone with it.')
+@options.config
+@options.as_json
+@options.verbose
+def command(dropped: str | None, config_file: Path | None, as_json: bool, verbose: bool) -> None:
+    """Send the releases that wait, oldest first.
+
+    \b
+    hfmirror resume
+    """
+    from hfmirror.config import home, load_config
+
+    output.configure(verbose=verbose)
+    if dropped:
+        output.say(f'{drop(dropped, home())} will not be sent')
+        return
+    rows = resume(load_config(config_file), home())
+    if as_json:
+        output.document([{key: row[key] for key in row if key != 'exit_code'} for row in rows])
+    for row in rows:
+        name = row['version'] or row['commit'][:10]
+        if row['status'] == 'pushed' and not as_json:
+            output.data(f'{row["target"]}: {name} pushed and proven')
+    if not rows:
+        output.say('nothing waits')
+    _finish([row for row in rows if row['status'] != 'pushed'], len(rows))
+
+
+def _finish(waiting: list[dict[str, Any]], total: int) -> None:
+    if not waiting:
+        return
+    if total > len(waiting):
+        for row in waiting:
+            output.error(row['error'])
+        raise errors.PartialError(f'{len(waiting)} of {output.count(total, "release")} still wait.')
+    kinds: dict[int, type[errors.HfmirrorError]] = {
+        kind.exit_code: kind
+        for kind in (errors.AuthError, errors.NotFoundError, errors.ConflictError, errors.NetworkError)
+    }
+    raise kinds.get(waiting[0]['exit_code'], errors.HfmirrorError)('\n'.join(row['error'] for row in waiting))

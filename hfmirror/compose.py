@@ -1,0 +1,251 @@
+"""What would the release be, and how is it made? The plan first, which changes nothing; then the commit and the tag."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from hfmirror import card, cardtext, errors, lfs, message, naming, output
+from hfmirror.config import Config
+from hfmirror.facts import Facts, read_facts
+from hfmirror.fingerprint import Reader, blob_id, steadily
+from hfmirror.folder import Folder, SourceFile
+from hfmirror.layout import Laid, lay_out
+from hfmirror.naming import Choice, Name
+from hfmirror.origin import origin_of
+from hfmirror.outbox import Entry as Waiting
+from hfmirror.outbox import Held, Outbox, new_id, now
+from hfmirror.refs import Refs
+from hfmirror.repository import Repository
+from hfmirror.rules import ATTRIBUTES, CARD
+from hfmirror.sections import About
+from hfmirror.statcache import Known
+from hfmirror.store import ObjectStore
+from hfmirror.target import Target
+from hfmirror.tree import Changes, Entry, Tree, compare, total_size
+from hfmirror.versions import VersionInfo
+
+
+class Request(NamedTuple):
+    """What a person asks to be released."""
+
+    folder: Folder
+    choice: Choice = Choice()
+    path_in_repo: str = ''
+    message: str | None = None
+    keep: bool = False
+
+
+class Plan(NamedTuple):
+    """A release as it would be made on top of ``refs``. ``head`` is the tree there.
+
+    ``changes`` are those of the folder's files: card and ``.gitattributes`` follow from them.
+    """
+
+    refs: Refs
+    head: Tree
+    laid: Laid
+    name: Name
+    changes: Changes
+    card_changed: bool
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the folder differs from what the branch has."""
+        return self.refs.head is None or bool(self.changes) or self.card_changed
+
+
+def make_plan(
+    repository: Repository,
+    request: Request,
+    config: Config,
+    refs: Refs,
+    reader: Reader,
+    *,
+    stored: ObjectStore | None = None,
+) -> Plan:
+    """Read the folder and return what a release of it would be on top of ``refs``; see ``lay_out`` for ``stored``."""
+    head = repository.prepare(refs.head)
+    laid = lay_out(
+        repository,
+        request.folder,
+        head,
+        reader,
+        path_in_repo=request.path_in_repo,
+        keep=request.keep,
+        stored=stored,
+    )
+    name = naming.name_release(request.choice, config, refs.tags.keys(), datetime.now(UTC))
+    changes = compare(contents(head), laid.tree)
+    return Plan(refs, head, laid, name, changes, _card_changed(repository, head, laid))
+
+
+def contents(tree: Tree) -> Tree:
+    """Return a tree without what hfmirror makes from the rest."""
+    return {path: entry for path, entry in tree.items() if path not in (CARD, ATTRIBUTES)}
+
+
+def make(
+    repository: Repository, outbox: Outbox, request: Request, plan: Plan, objects: Sequence[Held]
+) -> Waiting:
+    """Commit and tag the plan, and write it to the outbox. Nothing has left the machine when this returns.
+
+    Raises CardError when the card or what it is made from is broken, SourceChanged when a small file has changed.
+    """
+    history = _history(repository, plan.refs)
+    facts = read_facts(
+        {file.path: file.source for file in request.folder.files}, repo_type=repository.target.repo_type
+    )
+    text = _card(repository, request, plan, history, facts)
+    generated = {CARD: text.encode('utf-8', 'surrogateescape'), ATTRIBUTES: _attributes(plan)}
+    tree = {**plan.laid.tree, **{path: _plain(path, content) for path, content in generated.items()}}
+    notes = _notes(repository.target, request, plan, tree, facts, history)
+    _write(repository, plan, generated)
+    commit = repository.commit(message.commit_message(notes))
+    _require_equal(repository.tree(commit), tree)
+    tag = plan.name.tag and repository.tag(plan.name.tag, commit, message.tag_message(notes))
+    base = plan.refs.head
+    waiting = Waiting(
+        id=new_id(),
+        created=now(),
+        folder=str(request.folder.root),
+        version=plan.name.tag,
+        commit=commit,
+        tag_object=tag,
+        base=base,
+        path_in_repo=request.path_in_repo,
+        keep=request.keep,
+        objects=tuple(objects),
+    )
+    outbox.add(waiting, repository.pack([name for name in (tag, commit, base) if name]))
+    return waiting
+
+
+def _card(
+    repository: Repository, request: Request, plan: Plan, history: Sequence[VersionInfo], facts: Facts
+) -> str:
+    target = repository.target
+    base, source = _card_base(repository, plan)
+    attributes = _plain(ATTRIBUTES, _attributes(plan))
+    about = About(
+        repo_id=target.repo_id,
+        repo_type=target.repo_type,
+        version=plan.name.tag,
+        date=datetime.now(UTC),
+        tree={**plan.laid.tree, ATTRIBUTES: attributes},
+        history=history,
+        url=None if target.path is not None else target.url,
+        path_in_repo=request.path_in_repo,
+    )
+    return card.render(facts, about, base=base, source=source)
+
+
+def _card_base(repository: Repository, plan: Plan) -> tuple[str | None, str | None]:
+    """Return the card to write around, and the mark of the folder's README.md.
+
+    The remote's card, where people may have edited it, unless the folder's README.md is new or has changed.
+    """
+    theirs = _remote_card(repository, plan.head)
+    if plan.laid.card_source is None:
+        return theirs, card.source(theirs) if theirs else None
+    mark = card_mark(plan.laid)
+    if theirs is not None and card.source(theirs) == mark:
+        return theirs, mark
+    ours = cardtext.decode(
+        _read_plain(plan.laid.card_source, plan.laid.found[CARD].known), str(plan.laid.card_source.source)
+    )
+    if theirs is not None and card.words(theirs) != card.words(ours) and card.source(theirs) is None:
+        output.warn(
+            f"{repository.target}: its card was written by someone else; the folder's README.md takes its place. "
+            'The old words are in the history.'
+        )
+    return ours, mark
+
+
+def card_mark(laid: Laid) -> str | None:
+    """Return what the card remembers of the folder's README.md it was made from."""
+    blob = laid.found[CARD].known.blob if laid.card_source is not None else None
+    return blob[:16] if blob else None
+
+
+def _card_changed(repository: Repository, head: Tree, laid: Laid) -> bool:
+    theirs = _remote_card(repository, head)
+    return theirs is None or (laid.card_source is not None and card.source(theirs) != card_mark(laid))
+
+
+def _remote_card(repository: Repository, head: Tree) -> str | None:
+    entry = head.get(CARD)
+    if entry is None or entry.is_lfs:
+        return None
+    return cardtext.decode(repository.read(entry), f'{CARD} of {repository.target}')
+
+
+def _attributes(plan: Plan) -> bytes:
+    return plan.laid.attributes.encode('utf-8', 'surrogateescape')
+
+
+def _plain(path: str, content: bytes) -> Entry:
+    return Entry(path, blob_id(content), len(content), is_lfs=False)
+
+
+def _write(repository: Repository, plan: Plan, generated: Mapping[str, bytes]) -> None:
+    """Bring the work tree from ``head`` to the release."""
+    for path in plan.laid.removed:
+        repository.remove(path)
+    for entry in [*plan.changes.added, *(new for _, new in plan.changes.modified)]:
+        file = plan.laid.files[entry.path]
+        if entry.is_lfs:
+            repository.put(entry.path, lfs.Pointer(entry.oid, entry.size).text)
+        else:
+            content = _read_plain(file, plan.laid.found[file.path].known)
+            repository.put(entry.path, content, executable=bool(file.stat.st_mode & 0o100))
+    for path, content in generated.items():
+        repository.put(path, content)
+
+
+def _read_plain(file: SourceFile, known: Known) -> bytes:
+    """Return a small file's content. Raises SourceChanged when it is not what it was when it was first read."""
+    _, content = steadily(file, lambda opened: opened.read())
+    if blob_id(content) != known.blob:
+        raise errors.SourceChanged(
+            f'{file.source}: changed since it was read. Push again when nothing writes to it any more.'
+        )
+    return content
+
+
+def _history(repository: Repository, refs: Refs) -> list[VersionInfo]:
+    try:
+        return repository.versions(refs)
+    except errors.NetworkError:
+        return []
+
+
+def _notes(
+    target: Target, request: Request, plan: Plan, tree: Tree, facts: Facts, history: Sequence[VersionInfo]
+) -> message.Notes:
+    origin = origin_of(request.folder.root)
+    return message.Notes(
+        repo_type=target.repo_type,
+        repo_id=target.repo_id,
+        version=plan.name.tag,
+        experiment=plan.name.experiment,
+        changes=compare(plan.head, tree),
+        files=len(tree),
+        size=total_size(tree),
+        metrics=facts.metrics,
+        previous=history[0] if history else None,
+        source_commit=origin.commit,
+        source_dirty=origin.dirty,
+        text=request.message,
+    )
+
+
+def _require_equal(made: Tree, meant: Tree) -> None:
+    """Raise GitError unless the commit holds exactly what was laid out. Nothing wrong is ever pushed."""
+    wrong = compare(made, meant)
+    if wrong:
+        paths = [entry.path for entry in [*wrong.added, *wrong.deleted, *(old for old, _ in wrong.modified)]]
+        raise errors.GitError(
+            f'{paths[0]}: the commit does not hold it as it was laid out; nothing was sent. Please report this with the log.'
+        )

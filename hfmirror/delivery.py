@@ -1,0 +1,131 @@
+"""How does a release that is in the outbox reach its remote? Objects, then branch and tag at once, then the proof."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from hfmirror import errors, output, replay
+from hfmirror.objects import RemoteObjects, objects_of
+from hfmirror.outbox import Entry, Outbox
+from hfmirror.refs import Refs, create_bare
+from hfmirror.repository import RemoteMoved, Repository, TagExists
+from hfmirror.tree import Entry as File
+
+
+class Retry(NamedTuple):
+    """How often and after how many seconds to try again; the wait doubles each time, with jitter."""
+
+    times: int = 3
+    delay_s: float = 2.0
+
+
+def deliver(repository: Repository, outbox: Outbox, entry: Entry, retry: Retry) -> Entry:
+    """Send a release, prove it and take it out of the outbox; returns it as it was sent.
+
+    Retries what the network broke. Raises NetworkError when that does not help; the release then stays in the outbox.
+    Raises RemoteMoved when the branch is no more where the release was built on; see ``deliver_queued``.
+    """
+    for attempt in range(retry.times + 1):
+        try:
+            return _deliver_once(repository, outbox, entry)
+        except errors.NetworkError as e:
+            outbox.update(replace(entry, attempts=entry.attempts + attempt + 1, error=str(e)))
+            if attempt == retry.times:
+                raise
+            wait = retry.delay_s * 2**attempt * random.uniform(0.75, 1.25)
+            output.say(f'{e} Trying again in {wait:.0f} s ({attempt + 1} of {retry.times}).')
+            time.sleep(wait)
+    raise AssertionError('unreachable')
+
+
+def deliver_queued(repository: Repository, outbox: Outbox, entry: Entry, retry: Retry) -> Entry:
+    """Send a release that waited, put on top of what the remote has got meanwhile."""
+    repository.unpack(outbox.pack(entry))
+    for _ in range(5):
+        refs = repository.remote_refs()
+        if _arrived(entry, refs):
+            return deliver(repository, outbox, entry, retry)
+        if entry.version is not None and entry.version in refs.tags:
+            raise TagExists(
+                f'{repository.target}: a waiting release is called {entry.version}, and the remote has got another one of that '
+                f"name meanwhile. Push {entry.folder} again under a new name, or drop it with 'hfmirror resume --drop {entry.id}'."
+            )
+        if refs.head != entry.base:
+            entry = replay.onto(repository, outbox, entry, refs.head)
+        try:
+            return deliver(repository, outbox, entry, retry)
+        except RemoteMoved:
+            continue
+    raise RemoteMoved(
+        f'{repository.target}: the branch {repository.target.branch} keeps moving. Push again later.'
+    )
+
+
+def prove(repository: Repository, entry: Entry, tree: Mapping[str, File], objects: RemoteObjects) -> None:
+    """Raise VerificationError unless the remote has the tag, the branch and every object of the release."""
+    refs = repository.remote_refs()
+    if entry.version is not None and refs.tags.get(entry.version, ('', ''))[0] != entry.tag_object:
+        raise errors.VerificationError(
+            f"{repository.target}: the remote does not have the tag {entry.version} that was pushed. Run 'hfmirror verify'."
+        )
+    if refs.head != entry.commit and not (refs.head and repository.is_ancestor(entry.commit, refs.head)):
+        raise errors.VerificationError(
+            f'{repository.target}: the branch {repository.target.branch} does not hold the commit {entry.commit[:10]} '
+            "that was pushed. Run 'hfmirror verify'."
+        )
+    missing = objects.missing(tree.values())
+    if missing:
+        names = ', '.join(file.path for file in missing[:5])
+        raise errors.VerificationError(
+            f'{repository.target}: the remote does not confirm {output.count(len(missing), "object")}: {names}. '
+            'Push the folder again, which sends what is missing.'
+        )
+
+
+def _deliver_once(repository: Repository, outbox: Outbox, entry: Entry) -> Entry:
+    target = repository.target
+    if target.remote == 'local' and target.path is not None and not target.path.exists():
+        create_bare(target.path, target.branch)
+    tree = repository.tree(entry.commit)
+    objects = objects_of(target, repository.work)
+    _send_objects(outbox, entry, objects)
+    if not _arrived(entry, repository.remote_refs()):
+        repository.push(_refspecs(entry, target.branch))
+    prove(repository, entry, tree, objects)
+    outbox.remove(entry)
+    return entry
+
+
+def _send_objects(outbox: Outbox, entry: Entry, objects: RemoteObjects) -> None:
+    wanted = {held.oid: held for held in entry.objects}
+    absent = objects.missing(File(held.path, held.oid, held.size, is_lfs=True) for held in wanted.values())
+    _require_intact(outbox, entry)
+    objects.send(outbox.store, [wanted[file.oid] for file in absent])
+    # git-lfs looks at sizes only: what was written while it was sent must not become a release.
+    _require_intact(outbox, entry)
+
+
+def _require_intact(outbox: Outbox, entry: Entry) -> None:
+    spoilt = outbox.overwritten(entry)
+    if spoilt:
+        names = ', '.join(held.source for held in spoilt[:5])
+        raise errors.SourceChanged(
+            f'{names}: overwritten before it was sent. Push again when nothing writes to it any more.'
+        )
+
+
+def _arrived(entry: Entry, refs: Refs) -> bool:
+    if entry.version is not None:
+        return refs.tags.get(entry.version, ('', ''))[0] == entry.tag_object
+    return refs.head == entry.commit
+
+
+def _refspecs(entry: Entry, branch: str) -> list[str]:
+    refspecs = [f'{entry.commit}:refs/heads/{branch}']
+    if entry.version is not None:
+        refspecs.append(f'{entry.tag_object}:refs/tags/{entry.version}')
+    return refspecs

@@ -1,0 +1,236 @@
+"""How do we run git and git-lfs? With a clean environment, no shell, and errors that say what happened.
+
+Only this module starts processes. Commands are given as git's own arguments, in git's order::
+
+    git('tag', '-a', name, '-F', '-', cwd=clone, stdin=message)
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from hfmirror import errors
+
+GIT_MINIMUM = (2, 39)
+LFS_MINIMUM = (3, 3)
+
+# A surrounding git command (a hook, an alias) sets GIT_DIR and friends, which would aim our commands at its repository.
+# These are about people and the network, not about a repository, and stay.
+_KEPT = {
+    'GIT_ASKPASS',
+    'GIT_AUTHOR_EMAIL',
+    'GIT_AUTHOR_NAME',
+    'GIT_COMMITTER_EMAIL',
+    'GIT_COMMITTER_NAME',
+    'GIT_CONFIG_GLOBAL',
+    'GIT_CONFIG_NOSYSTEM',
+    'GIT_CONFIG_SYSTEM',
+    'GIT_EXEC_PATH',
+    'GIT_PROXY_COMMAND',
+    'GIT_SSH',
+    'GIT_SSH_COMMAND',
+    'GIT_SSH_VARIANT',
+    'GIT_SSL_CAINFO',
+    'GIT_SSL_CAPATH',
+    'GIT_SSL_NO_VERIFY',
+    'GIT_TRACE',
+    'GIT_TRACE_PERFORMANCE',
+}
+
+# LC_ALL: messages are matched in English. No prompt may ever stop a job that nobody watches.
+_ALWAYS = {
+    'GIT_LFS_SKIP_SMUDGE': '1',
+    'GIT_OPTIONAL_LOCKS': '0',
+    'GIT_TERMINAL_PROMPT': '0',
+    'LC_ALL': 'C',
+}
+
+_CREDENTIALS = re.compile(r'(?<=://)[^/@\s]+@')
+_TOKEN = re.compile(r'\b(?:hf|api_org)_[A-Za-z0-9]{8,}|(?i:(?<=authorization: )\S+ \S+)')
+
+
+def redact(text: str) -> str:
+    """Return ``text`` without tokens and without the user part of URLs."""
+    return _TOKEN.sub('***', _CREDENTIALS.sub('***@', text))
+
+
+class GitFailed(errors.GitError):
+    """A git command ended with an error. ``stderr`` is what it said, without secrets."""
+
+    def __init__(self, args: tuple[str, ...], returncode: int, stderr: str) -> None:
+        self.returncode = returncode
+        self.stderr = redact(stderr).strip()
+        shown = redact(' '.join(args[:4]))
+        super().__init__(f'{shown}: exit {returncode}: {self.stderr or "no message"}')
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment for git: ours without a surrounding git's variables, plus ``extra``."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith('GIT_') or key in _KEPT}
+    return {**kept, **_ALWAYS, **(extra or {})}
+
+
+def run(
+    *args: str | Path,
+    cwd: Path | None = None,
+    stdin: bytes = b'',
+    env: Mapping[str, str] | None = None,
+) -> bytes:
+    """Run a program and return its standard output.
+
+    Raises GitFailed with its standard error when it ends with another code than 0, and GitError when it is not there.
+    """
+    command = tuple(str(arg) for arg in args)
+    try:
+        done = subprocess.run(
+            command, cwd=cwd, input=stdin, env=environment(env), capture_output=True, check=False
+        )
+    except FileNotFoundError as e:
+        if cwd is not None and not cwd.is_dir():
+            raise errors.GitError(f'{cwd}: no such directory.') from e
+        raise _missing(command[0]) from e
+    except OSError as e:
+        raise errors.GitError(f'{command[0]} cannot be started: {e.strerror}.') from e
+    if done.returncode != 0:
+        raise GitFailed(command, done.returncode, done.stderr.decode('utf-8', 'replace'))
+    return done.stdout
+
+
+def git(
+    *args: str | Path,
+    cwd: Path | None = None,
+    stdin: bytes | str = b'',
+    env: Mapping[str, str] | None = None,
+) -> str:
+    """Run git and return its standard output as text without the last newline."""
+    return (
+        git_bytes(*args, cwd=cwd, stdin=stdin, env=env).decode('utf-8', 'surrogateescape').removesuffix('\n')
+    )
+
+
+def git_bytes(
+    *args: str | Path,
+    cwd: Path | None = None,
+    stdin: bytes | str = b'',
+    env: Mapping[str, str] | None = None,
+) -> bytes:
+    """Run git and return its standard output as it is."""
+    data = stdin.encode('utf-8', 'surrogateescape') if isinstance(stdin, str) else stdin
+    return run('git', *args, cwd=cwd, stdin=data, env=env)
+
+
+def succeeds(*args: str | Path, cwd: Path | None = None) -> bool:
+    """Return whether a git command that answers by its exit code says yes."""
+    try:
+        git(*args, cwd=cwd)
+    except GitFailed:
+        return False
+    return True
+
+
+def git_version() -> tuple[int, ...]:
+    """Return git's version, ``(2, 39, 5)``. Raises GitError when git is missing."""
+    return _numbers(run('git', '--version').decode())
+
+
+def lfs_version() -> tuple[int, ...]:
+    """Return git-lfs's version, ``(3, 3, 0)``. Raises GitError when git-lfs is missing."""
+    if shutil.which('git-lfs', path=environment().get('PATH')) is None:
+        raise _missing('git-lfs')
+    return _numbers(run('git-lfs', 'version').decode())
+
+
+def require_tools() -> None:
+    """Raise GitError with the command that mends it when git or git-lfs is missing or git is too old."""
+    version = git_version()
+    if version < GIT_MINIMUM:
+        raise errors.GitError(
+            f'git {".".join(map(str, version))} is too old: hfmirror needs {GIT_MINIMUM[0]}.{GIT_MINIMUM[1]} or newer. '
+            "Install a newer git ('apt-get install git', 'brew install git')."
+        )
+    if shutil.which('git-lfs', path=environment().get('PATH')) is None:
+        raise _missing('git-lfs')
+
+
+def _missing(program: str) -> errors.GitError:
+    package = 'git-lfs' if 'lfs' in program else 'git'
+    return errors.GitError(
+        f'{program} is not installed or not on PATH. '
+        f"Install it: 'apt-get install {package}' (Debian, Ubuntu), 'brew install {package}' (macOS)."
+    )
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    match = re.search(r'(\d+)\.(\d+)(?:\.(\d+))?', text)
+    return tuple(int(part) for part in match.groups() if part) if match else ()
+
+
+def ssh_address(url: str) -> tuple[tuple[str, ...], str]:
+    """Return ssh's arguments for the host, ``('-p', '22', 'git@host')``, and the path there, of a git URL."""
+    if '://' not in url:
+        host, _, path = url.partition(':')
+        return (host,), path
+    parts = urlsplit(url)
+    host = f'{parts.username}@{parts.hostname}' if parts.username else str(parts.hostname)
+    return (('-p', str(parts.port), host) if parts.port else (host,)), parts.path
+
+
+def ssh(host: tuple[str, ...], command: str, *, cwd: Path) -> str:
+    """Run a command on an ssh host with the ssh that git would use, and return its standard output."""
+    configured = environment().get('GIT_SSH_COMMAND') or _sshcommand(cwd)
+    program = shlex.split(configured) if configured else [environment().get('GIT_SSH') or 'ssh']
+    return run(*program, *host, command, cwd=cwd).decode('utf-8', 'replace')
+
+
+def _sshcommand(cwd: Path) -> str:
+    try:
+        return git('config', '--get', 'core.sshCommand', cwd=cwd)
+    except GitFailed:
+        return ''
+
+
+# What git and git-lfs say, in English, and what it means. The first match wins.
+_MEANINGS: tuple[tuple[str, type[errors.HfmirrorError], str], ...] = (
+    (
+        r'No space left on device|Disk quota exceeded',
+        errors.HfmirrorError,
+        'The disk is full: free some space and push again',
+    ),
+    (
+        r'Authentication failed|could not read Username|could not read Password|Permission denied|HTTP 401|HTTP 403|error: 40[13]\b'
+        r'|Authorization error|Authentication required|Host key verification failed|access denied',
+        errors.AuthError,
+        'Check the user and token or key that git uses for it',
+    ),
+    (
+        r'Could not resolve host|Failed to connect|Couldn.t connect|Connection (?:refused|reset|timed out)|Operation timed out'
+        r'|Network is unreachable|early EOF|RPC failed|hung up unexpectedly|error: (?:429|5\d\d)\b|HTTP (?:429|5\d\d)'
+        r'|i/o timeout|no such host|Recv failure|SSL_ERROR_SYSCALL|Temporary failure|dial tcp|unexpected EOF',
+        errors.NetworkError,
+        'Try again when it can be reached',
+    ),
+    (
+        r'does not appear to be a git repository|[Rr]epository .*not found|not a git repository|does not exist|error: 404\b|HTTP 404',
+        errors.NotFoundError,
+        'Check the address, or create the repository there first',
+    ),
+)
+
+
+def meaning(failure: GitFailed, what: str) -> errors.HfmirrorError:
+    """Return our error for a git command that talked to a remote; ``what`` names the repository."""
+    said = next(
+        (line for line in reversed(failure.stderr.splitlines()) if re.search('fatal|error|rejected', line)),
+        failure.stderr,
+    )
+    for pattern, kind, advice in _MEANINGS:
+        if re.search(pattern, failure.stderr):
+            return kind(f'{what}: {said.strip()}. {advice}.')
+    return errors.RemoteError(f'{what}: {failure.stderr or failure}')

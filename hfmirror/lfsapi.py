@@ -1,0 +1,214 @@
+"""What does an LFS server say of an object? The batch API, asked for downloads; uploads are git-lfs's own business.
+
+Source: https://github.com/git-lfs/git-lfs/blob/main/docs/api/batch.md
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, Request, build_opener
+
+from hfmirror import errors, gitcmd
+from hfmirror.target import Target
+from hfmirror.tree import Entry
+
+_BATCH = 100  # objects a request, as git-lfs asks
+_TIMEOUT_S = 60
+_ANSWER_MAX = 16 * 1024 * 1024  # bytes of one batch answer
+_TYPE = 'application/vnd.git-lfs+json'
+
+
+class Action(NamedTuple):
+    """Where and with which headers an object can be fetched."""
+
+    href: str
+    header: Mapping[str, str]
+
+
+class LfsServer:
+    """The LFS API of one target. ``clone`` is where git finds the configuration for it."""
+
+    def __init__(self, target: Target, clone: Path) -> None:
+        self.target, self.clone = target, clone
+        self._opener = _opener(clone, target.git_url)
+        self._endpoint: str | None = None
+        self._headers: dict[str, str] = {}
+
+    def downloads(self, entries: Iterable[Entry]) -> dict[str, Action]:
+        """Return {oid: how to fetch it} for the objects that the server has with that size."""
+        wanted = {entry.oid: entry.size for entry in entries if entry.size}
+        found: dict[str, Action] = {}
+        for batch in _batches(sorted(wanted)):
+            objects = [{'oid': oid, 'size': wanted[oid]} for oid in batch]
+            for answer in self._batch(objects):
+                action = _download(answer)
+                if action and wanted.get(answer['oid']) == answer.get('size'):
+                    found[answer['oid']] = action
+        return found
+
+    @contextmanager
+    def open(self, action: Action, *, offset: int = 0) -> Iterator[tuple[IO[bytes], int]]:
+        """Open an object for reading; yields the stream and the byte it really begins at (0 where ranges are ignored)."""
+        headers = dict(action.header)
+        if offset:
+            headers['Range'] = f'bytes={offset}-'
+        try:
+            answer = self._opener.open(Request(action.href, headers=headers), timeout=_TIMEOUT_S)
+        except (OSError, ValueError) as e:
+            raise self._failure(e, action.href) from e
+        with answer:
+            yield answer, offset if answer.status == 206 else 0
+
+    def _batch(self, objects: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        body = {
+            'operation': 'download',
+            'transfers': ['basic'],
+            'objects': objects,
+            'ref': {'name': f'refs/heads/{self.target.branch}'},
+            'hash_algo': 'sha256',
+        }
+        answer = self._post(f'{self._find_endpoint()}/objects/batch', body)
+        listed = answer.get('objects') if isinstance(answer, dict) else None
+        if not isinstance(listed, list):
+            raise errors.RemoteError(f'{self.target}: the LFS server answered without a list of objects.')
+        return [item for item in listed if isinstance(item, dict) and isinstance(item.get('oid'), str)]
+
+    def _find_endpoint(self) -> str:
+        if self._endpoint is None:
+            self._endpoint, self._headers = _endpoint(self.target, self.clone)
+        return self._endpoint
+
+    def _post(self, url: str, body: Mapping[str, Any]) -> Any:
+        try:
+            return self._post_once(url, body)
+        except HTTPError as e:
+            if e.code != 401 or 'Authorization' in self._headers:
+                raise self._failure(e, url) from e
+        except (OSError, ValueError) as e:
+            raise self._failure(e, url) from e
+        self._headers |= _credential(self.target.git_url, self.clone)
+        try:
+            return self._post_once(url, body)
+        except (OSError, ValueError) as e:
+            raise self._failure(e, url) from e
+
+    def _post_once(self, url: str, body: Mapping[str, Any]) -> Any:
+        headers = {'Accept': _TYPE, 'Content-Type': _TYPE, **self._headers}
+        request = Request(url, data=json.dumps(body).encode(), headers=headers, method='POST')
+        with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
+            return json.loads(answer.read(_ANSWER_MAX))
+
+    def _failure(self, error: Exception, url: str) -> errors.HfmirrorError:
+        host = urlsplit(url).netloc.rpartition('@')[2]
+        if isinstance(error, HTTPError):
+            return _http_failure(error.code, self.target, host)
+        if isinstance(error, ValueError):
+            return errors.RemoteError(
+                f'{self.target}: {host} did not answer as an LFS server does. Is {self.target.url} a git repository with LFS?'
+            )
+        reason = error.reason if isinstance(error, URLError) else error
+        return errors.NetworkError(f'{self.target}: {host} cannot be reached: {reason}.')
+
+
+def _http_failure(code: int, target: Target, host: str) -> errors.HfmirrorError:
+    if code in (401, 403):
+        return errors.AuthError(
+            f'{target}: {host} refused the LFS request (HTTP {code}). Check the user and token that git uses for it '
+            "('git credential fill')."
+        )
+    if code in (404, 405, 410, 501):
+        return errors.RemoteError(
+            f'{target}: {host} has no git-lfs API (HTTP {code}), so large files cannot be kept there. '
+            'Turn LFS on for the repository, or choose another --remote.'
+        )
+    if code == 429 or code >= 500:
+        return errors.NetworkError(f'{target}: {host} is not able to answer now (HTTP {code}).')
+    return errors.RemoteError(f'{target}: {host} refused the LFS request (HTTP {code}).')
+
+
+def _download(answer: Mapping[str, Any]) -> Action | None:
+    actions = answer.get('actions')
+    action = actions.get('download') if isinstance(actions, dict) and 'error' not in answer else None
+    href = action.get('href') if isinstance(action, dict) else None
+    # Whatever the server says, we fetch over HTTP only: a file:// address would read this machine's files.
+    if not isinstance(href, str) or urlsplit(href).scheme not in ('http', 'https'):
+        return None
+    header = action.get('header') if isinstance(action, dict) else None
+    return Action(href, {str(k): str(v) for k, v in header.items()} if isinstance(header, dict) else {})
+
+
+def _batches(oids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (oids[i : i + _BATCH] for i in range(0, len(oids), _BATCH))
+
+
+def _endpoint(target: Target, clone: Path) -> tuple[str, dict[str, str]]:
+    """Return the API's address and headers, found as git-lfs does: configured, by ssh, or from the git URL."""
+    for key in ('remote.origin.lfsurl', 'lfs.url'):
+        configured = _config(key, clone)
+        if configured:
+            return configured.rstrip('/'), _configured_header(configured, clone)
+    if urlsplit(target.git_url).scheme in ('http', 'https'):
+        return target.lfs_url, _configured_header(target.lfs_url, clone)
+    return _ssh_endpoint(target, clone)
+
+
+def _ssh_endpoint(target: Target, clone: Path) -> tuple[str, dict[str, str]]:
+    # https://github.com/git-lfs/git-lfs/blob/main/docs/api/server-discovery.md#ssh
+    host, path = gitcmd.ssh_address(target.git_url)
+    try:
+        answer = json.loads(gitcmd.ssh(host, f"git-lfs-authenticate '{path}' download", cwd=clone))
+        return str(answer['href']).rstrip('/'), {
+            str(k): str(v) for k, v in (answer.get('header') or {}).items()
+        }
+    except gitcmd.GitFailed as e:
+        raise errors.RemoteError(
+            f'{target}: {host[-1]} does not know git-lfs-authenticate, so where its LFS objects are cannot be asked. '
+            f"Name the LFS server with 'git config --global lfs.url URL'. It said: {e.stderr}"
+        ) from e
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise errors.RemoteError(f'{target}: git-lfs-authenticate did not answer with an address.') from e
+
+
+def _configured_header(url: str, clone: Path) -> dict[str, str]:
+    header = _config('http.extraHeader', clone, url=url)
+    name, colon, value = header.partition(':')
+    return {name.strip(): value.strip()} if colon else {}
+
+
+def _config(key: str, clone: Path, *, url: str | None = None) -> str:
+    args = ('config', '--get-urlmatch', key, url) if url else ('config', '--get', key)
+    try:
+        return gitcmd.git(*args, cwd=clone)
+    except gitcmd.GitFailed:
+        return ''
+
+
+def _credential(url: str, clone: Path) -> dict[str, str]:
+    """Return the Authorization header that git's credential helpers know for ``url``; nothing when they know none."""
+    try:
+        answer = gitcmd.git('credential', 'fill', cwd=clone, stdin=f'url={url}\n\n')
+    except gitcmd.GitFailed:
+        return {}
+    fields = dict(line.split('=', 1) for line in answer.splitlines() if '=' in line)
+    pair = f'{fields.get("username", "")}:{fields.get("password", "")}'
+    return {'Authorization': 'Basic ' + base64.b64encode(pair.encode()).decode()}
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    # Following would send our Authorization header wherever the answer points.
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        return None
+
+
+def _opener(clone: Path, url: str) -> OpenerDirector:
+    ca_file = _config('http.sslCAInfo', clone, url=url) if url.startswith('https') else ''
+    context = ssl.create_default_context(cafile=ca_file or None)
+    return build_opener(HTTPSHandler(context=context), _NoRedirect())

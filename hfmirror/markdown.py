@@ -1,0 +1,55 @@
+"""Foreign text and numbers as they may stand in a card."""
+
+from __future__ import annotations
+
+import math
+import re
+from decimal import Decimal
+
+_SPECIAL = re.compile(r'[&<>|`*_\[\]\\~#!$:@]')
+
+
+def escape(text: object) -> str:
+    """Return ``text`` so that it stands in a line or table cell as it is: no markup, no marker, one line."""
+    shown = _SPECIAL.sub(lambda match: f'&#{ord(match[0])};', printable(str(text)))
+    return shown.strip() or '&#160;'
+
+
+def code(text: object) -> str:
+    """Return ``text`` in code type, for a line or a table cell."""
+    plain = str(text)
+    if re.fullmatch(r"[\w./+=,@:()'-]+(?: [\w./+=,@:()'-]+)*", plain):
+        return f'`{printable(plain)}`'
+    return f'<code>{escape(plain)}</code>'
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with an escape for every character that a reader cannot see, such as a line end or a change of direction."""
+    return ''.join(
+        character if character.isprintable() else character.encode('unicode_escape').decode()
+        for character in text
+    )
+
+
+def number(value: float) -> str:
+    """Return ``value`` with six digits, a whole number with all of them."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value == int(value) and abs(value) < 2**53:
+        return f'{int(value):,}'
+    return f'{value:.6g}'
+
+
+def change(old: float, new: float) -> str:
+    """Return how ``new`` differs from ``old``, with a sign and no finer than ``number`` shows ``new``, if that is not nothing."""
+    difference = Decimal(repr(float(new))) - Decimal(repr(float(old)))
+    if not difference:
+        return 'unchanged'
+    _, dot, places = number(new).partition('.')
+    rounded = round(difference, len(places)) if dot and places.isdigit() else difference
+    return f'{"+" if difference > 0 else "-"}{number(abs(float(rounded or difference)))}'
+
+
+def finite(value: object) -> bool:
+    """Tell whether ``value`` is a number that can be shown."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

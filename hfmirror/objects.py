@@ -1,0 +1,161 @@
+"""Where are the LFS objects of a remote, and how do they get there and back?
+
+A remote that is a directory is read and written as one; every other has an LFS server.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO
+
+from hfmirror import errors, output
+from hfmirror.gitcmd import GitFailed, git, meaning
+from hfmirror.lfsapi import Action, LfsServer
+from hfmirror.outbox import Held
+from hfmirror.store import ObjectStore
+from hfmirror.target import Target
+from hfmirror.tree import Entry
+
+
+class DirectoryObjects:
+    """The objects of a repository on this machine, as git-lfs lays them out there."""
+
+    def __init__(self, target: Target) -> None:
+        assert target.path is not None
+        self.store = ObjectStore(_lfs_storage(target.path))
+
+    def missing(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Return the LFS entries whose object is not there with its size."""
+        return [entry for entry in entries if entry.is_lfs and not self.store.has(entry.oid, entry.size)]
+
+    def send(self, source: ObjectStore, held: Sequence[Held]) -> None:
+        """Put objects there, linked or copied, checked when copied; all are on disk when this returns."""
+        with output.progress('storing', sum(one.size for one in held)) as shown:
+            for one in held:
+                self.store.take(source, one.oid, one.size)
+                shown.advance(one.size)
+            self.store.settle()
+
+    @contextmanager
+    def open(self, entry: Entry, *, offset: int = 0) -> Iterator[tuple[IO[bytes], int]]:
+        """Open an object for reading from ``offset``. Raises VerificationError when it is not there."""
+        try:
+            file = self.store.path(entry.oid).open('rb', buffering=0)
+        except FileNotFoundError as e:
+            raise _gone(entry) from e
+        with file:
+            file.seek(offset)
+            yield file, offset
+
+
+class ServerObjects:
+    """The objects behind an LFS server. git-lfs uploads; we ask and fetch."""
+
+    def __init__(self, target: Target, work: Path) -> None:
+        self.target, self.work = target, work
+        self.server = LfsServer(target, work)
+        self._actions: dict[str, Action] = {}
+
+    def missing(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Return the LFS entries that the server does not confirm by oid and size."""
+        wanted = [entry for entry in entries if entry.is_lfs and entry.size]
+        found = self.server.downloads(wanted) if wanted else {}
+        self._actions.update(found)
+        return [entry for entry in wanted if entry.oid not in found]
+
+    def send(self, source: ObjectStore, held: Sequence[Held]) -> None:
+        """Upload objects with git-lfs, whose storage ``source`` is."""
+        # git-lfs 3.3 fails on an empty list.
+        if not held:
+            return
+        names = {one.oid: one.path for one in held}
+        total = sum(one.size for one in held)
+        with TemporaryDirectory() as folder, output.progress('uploading', total) as shown:
+            log = Path(folder) / 'progress'
+            with _followed(log, shown, names):
+                self._push(
+                    '\n'.join(names) + '\n', {'GIT_LFS_PROGRESS': str(log), 'GIT_LFS_FORCE_PROGRESS': '0'}
+                )
+
+    def _push(self, oids: str, env: dict[str, str]) -> None:
+        try:
+            git('lfs', 'push', '--object-id', '--stdin', 'origin', cwd=self.work, stdin=oids, env=env)
+        except GitFailed as e:
+            if 'is not a git command' in e.stderr:
+                raise errors.GitError(
+                    "git-lfs is not installed. Install it: 'apt-get install git-lfs'."
+                ) from e
+            raise meaning(e, str(self.target)) from e
+
+    @contextmanager
+    def open(self, entry: Entry, *, offset: int = 0) -> Iterator[tuple[IO[bytes], int]]:
+        """Open an object for reading; yields the stream and the byte it begins at, 0 where ranges are ignored."""
+        if entry.oid not in self._actions and self.missing([entry]):
+            raise _gone(entry)
+        with self.server.open(self._actions[entry.oid], offset=offset) as opened:
+            yield opened
+
+
+RemoteObjects = DirectoryObjects | ServerObjects
+
+
+def objects_of(target: Target, work: Path) -> RemoteObjects:
+    """Return the objects of a target; ``work`` is its clone."""
+    return DirectoryObjects(target) if target.path is not None else ServerObjects(target, work)
+
+
+def _lfs_storage(path: Path) -> Path:
+    """Return where the repository at ``path``, bare or not, keeps its LFS objects."""
+    if not path.is_dir():
+        return path / 'lfs'
+    try:
+        git_dir = path / git('rev-parse', '--git-common-dir', cwd=path)
+    except GitFailed as e:
+        raise errors.NotFoundError(
+            f'{path}: not a git repository. Create one with: git init --bare {path}'
+        ) from e
+    try:
+        storage = Path(git('config', '--local', '--get', 'lfs.storage', cwd=path))
+    except GitFailed:
+        return git_dir / 'lfs'
+    return storage if storage.is_absolute() else git_dir / storage
+
+
+def _gone(entry: Entry) -> errors.VerificationError:
+    return errors.VerificationError(
+        f'{entry.path}: the remote has lost its object {entry.oid[:12]} ({output.human_size(entry.size)}). '
+        'Push the folder it came from again, which sends what is missing.'
+    )
+
+
+@contextmanager
+def _followed(log: Path, shown: output.Progress, names: dict[str, str]) -> Iterator[None]:
+    """Show what git-lfs writes to its progress file (``upload 1/4 32768/1000000 name``) while it runs."""
+    log.touch()
+    done = threading.Event()
+    thread = threading.Thread(target=_follow, args=(log, shown, names, done), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _follow(log: Path, shown: output.Progress, names: dict[str, str], done: threading.Event) -> None:
+    sent: dict[str, int] = {}
+    with log.open(encoding='utf-8', errors='replace') as lines:
+        while True:
+            last = done.wait(0.2)
+            for line in lines:
+                with suppress(ValueError, IndexError):
+                    _, _, amount, name = line.rstrip('\n').split(' ', 3)
+                    now = int(amount.partition('/')[0])
+                    shown.advance(now - sent.get(name, 0))
+                    sent[name] = now
+            if last:
+                return

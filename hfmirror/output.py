@@ -1,0 +1,149 @@
+"""What does a person, or a program, get to see? Data goes to stdout, talk to stderr; nothing else writes there."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+_PLAIN_EVERY_S = 30.0
+_BAR_FROM = 32 * 1024 * 1024  # a smaller file is gone before its bar can be read
+
+_verbose = False
+_silent = False
+
+
+def configure(*, verbose: bool = False, silent: bool = False) -> None:
+    """Set how much is said: ``verbose`` adds details, ``silent`` leaves only warnings and errors."""
+    global _verbose, _silent
+    _verbose, _silent = verbose, silent
+
+
+def data(text: str) -> None:
+    """Write a result to stdout."""
+    sys.stdout.write(_printable(text, sys.stdout.encoding) + '\n')
+    sys.stdout.flush()
+
+
+def document(value: Any) -> None:
+    """Write one JSON document to stdout."""
+    data(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False))
+
+
+def say(text: str) -> None:
+    """Tell a person on stderr what happens."""
+    if not _silent:
+        _talk(text)
+
+
+def detail(text: str) -> None:
+    """Tell a person who asked for details."""
+    if _verbose:
+        _talk(text)
+
+
+def warn(text: str) -> None:
+    """Tell a person what they should know before they go on."""
+    _talk(f'warning: {text}')
+
+
+def error(text: str) -> None:
+    """Tell a person what went wrong."""
+    _talk(f'error: {text}')
+
+
+def table(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> None:
+    """Write rows under a header to stdout, columns as wide as their longest cell; the last one is not padded."""
+    widths = {name: max([len(name), *(len(row[name]) for row in rows)]) for name in columns}
+    for row in [{name: name.upper() for name in columns}, *rows]:
+        data('  '.join(row[name].ljust(widths[name]) for name in columns).rstrip())
+
+
+def human_size(size: int) -> str:
+    """Return bytes as people and the Hub write them: ``90.9 MB``, in powers of 1,000."""
+    amount = float(size)
+    for unit in ('B', 'kB', 'MB', 'GB', 'TB'):
+        if amount < 999.95 or unit == 'TB':
+            return f'{amount:.0f} {unit}' if unit == 'B' else f'{amount:.1f} {unit}'
+        amount /= 1000
+    raise AssertionError('unreachable')
+
+
+def count(number: int, noun: str) -> str:
+    """Return ``1 file``, ``2 files``, ``1,000 files``."""
+    return f'{number:,} {noun}' if number == 1 else f'{number:,} {noun}s'
+
+
+class Progress:
+    """Bytes done of bytes to do. Safe to call from several threads."""
+
+    def __init__(self, label: str, total: int) -> None:
+        self.label, self.total, self.done = label, total, 0
+        self._lock = Lock()
+        self._said = time.monotonic()
+        self._bar = _bar(label, total, position=0)
+
+    def advance(self, size: int) -> None:
+        """Count ``size`` more bytes as done."""
+        with self._lock:
+            self.done += size
+            if self._bar is not None:
+                self._bar.update(size)
+            elif time.monotonic() - self._said > _PLAIN_EVERY_S:
+                self._said = time.monotonic()
+                say(f'{self.label}: {human_size(self.done)} of {human_size(self.total)}')
+
+    @contextmanager
+    def file(self, name: str, size: int) -> Iterator[tqdm[Any] | None]:
+        """Show a bar of its own for one large file."""
+        bar = _bar(f'  {name}', size, position=None) if self._bar is not None and size >= _BAR_FROM else None
+        try:
+            yield bar
+        finally:
+            if bar is not None:
+                bar.close()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Progress]:
+    """Show that work on ``total`` bytes goes on: a bar on a terminal, a line now and then elsewhere."""
+    shown = Progress(label, total)
+    try:
+        yield shown
+    finally:
+        shown.close()
+
+
+def _bar(label: str, total: int, *, position: int | None) -> tqdm[Any] | None:
+    if _silent or not sys.stderr.isatty() or total == 0:
+        return None
+    from tqdm import tqdm
+
+    return tqdm(
+        desc=label, total=total, unit='B', unit_scale=True, leave=False, position=position, file=sys.stderr
+    )
+
+
+def _talk(text: str) -> None:
+    sys.stderr.write(_printable(text, sys.stderr.encoding) + '\n')
+    sys.stderr.flush()
+
+
+def _printable(text: str, encoding: str | None) -> str:
+    """Keep a hostile file name or message from steering the terminal, and an odd locale from raising."""
+    clean = ''.join(
+        c if c.isprintable() or c in '\n\t' else c.encode('unicode_escape', 'replace').decode() for c in text
+    )
+    encoding = encoding or 'utf-8'
+    return clean.encode(encoding, 'backslashreplace').decode(encoding)

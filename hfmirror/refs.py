@@ -1,0 +1,84 @@
+"""What do a repository's refs say? Its branch, its tags and their messages, read without a clone or any file's content."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import NamedTuple
+
+from hfmirror import message, versions
+from hfmirror.gitcmd import GitFailed, git, meaning
+from hfmirror.target import Target
+from hfmirror.versions import VersionInfo
+
+_TAG_FORMAT = '%00'.join(
+    ['%(refname:strip=2)', '%(objectname)', '%(*objectname)', '%(creatordate:unix)', '%(contents)', '']
+)
+
+
+class Refs(NamedTuple):
+    """What the remote has: the branch's commit, and {tag: (object, commit)}, equal for a lightweight tag."""
+
+    head: str | None
+    tags: Mapping[str, tuple[str, str]]
+
+
+def ls_remote(target: Target, *, cwd: Path | None = None) -> Refs:
+    """Return the branch and tags of a remote in one round trip."""
+    patterns = (f'refs/heads/{target.branch}', 'refs/tags/*')
+    try:
+        listing = git('ls-remote', '-q', '--', target.git_url, *patterns, cwd=cwd)
+    except GitFailed as e:
+        raise meaning(e, str(target)) from e
+    refs = {name: object_id for object_id, _, name in (line.partition('\t') for line in listing.splitlines())}
+    names = [name[10:] for name in refs if name.startswith('refs/tags/') and not name.endswith('^{}')]
+    tags = {
+        name: (refs[f'refs/tags/{name}'], refs.get(f'refs/tags/{name}^{{}}', refs[f'refs/tags/{name}']))
+        for name in names
+    }
+    return Refs(refs.get(patterns[0]), tags)
+
+
+def tags_in(git_dir: Path) -> list[VersionInfo]:
+    """Return the tags of a repository on this machine that hfmirror can order, newest first. Reads no file's content."""
+    answer = git('for-each-ref', f'--format={_TAG_FORMAT}', 'refs/tags', cwd=git_dir)
+    fields = answer.split('\0')
+    rows = [fields[i : i + 5] for i in range(0, len(fields) - 5, 5)]
+    infos = (_version_info([row[0].lstrip('\n'), *row[1:]]) for row in rows)
+    return versions.newest_first(info for info in infos if info is not None)
+
+
+def create_bare(path: Path, branch: str) -> None:
+    """Create the bare repository of the local Hub at ``path``, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = Path(mkdtemp(dir=path.parent, prefix='.new-'))
+    try:
+        git('init', '-q', '--bare', '--template=', f'--initial-branch={branch}', new)
+        for key, value in {
+            'uploadpack.allowFilter': 'true',
+            'receive.fsckObjects': 'true',
+            'gc.auto': '0',
+        }.items():
+            git('config', key, value, cwd=new)
+        new.chmod(0o755)
+        with suppress(FileExistsError):
+            os.rename(new, path)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _version_info(row: Sequence[str]) -> VersionInfo | None:
+    name, object_id, commit, seconds, text = row
+    version = versions.parse(name)
+    if version is None:
+        return None
+    facts = message.read_tag(text)
+    date = datetime.fromtimestamp(int(seconds or 0), UTC)
+    return VersionInfo(
+        name, version.kind, commit or object_id, date, facts.size, facts.files, facts.metrics, facts.message
+    )

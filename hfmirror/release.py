@@ -1,0 +1,332 @@
+"""How does a folder become a release? Planned, made, sent, proven; or found to be there; or left to wait in the outbox."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from hfmirror import delivery, errors, output, versions
+from hfmirror.compose import Plan, Request, contents, make, make_plan
+from hfmirror.config import Config, Home
+from hfmirror.delivery import Retry
+from hfmirror.facts import read_facts
+from hfmirror.fingerprint import Reader
+from hfmirror.objects import DirectoryObjects, RemoteObjects, objects_of
+from hfmirror.outbox import Entry as Waiting
+from hfmirror.outbox import Held, Outbox
+from hfmirror.refs import Refs
+from hfmirror.repository import RemoteMoved, Repository, TagExists, opened
+from hfmirror.statcache import Stamp, StatCache
+from hfmirror.store import ObjectStore
+from hfmirror.target import Target
+from hfmirror.tree import Changes, Entry, compare, total_size
+
+_TRIES = 5
+
+
+class Release(NamedTuple):
+    """What came of a push to one target. ``status``: pushed, up-to-date, queued or dry-run; ``size`` in bytes."""
+
+    target: Target
+    version: str | None
+    commit: str | None
+    status: str
+    changes: Changes
+    size: int
+    files: int
+    note: str | None = None
+
+
+@dataclass
+class _Push:
+    """One push to one target while it lasts. ``delivered`` and ``queued``: what became of releases that waited."""
+
+    repository: Repository
+    outbox: Outbox
+    cache: StatCache
+    config: Config
+    request: Request
+    delivered: list[Waiting] = field(default_factory=list)
+    queued: list[Waiting] = field(default_factory=list)
+
+    @property
+    def target(self) -> Target:
+        return self.repository.target
+
+    @property
+    def copies(self) -> bool:
+        """Whether objects are copied while they are hashed: the remote is a directory on the outbox's file system.
+
+        A link there would let the next training run write into the remote. On another file system the objects are
+        linked here and copied once, into the remote.
+        """
+        path = self.target.path
+        if path is None:
+            return False
+        there = next(parent for parent in [path, *path.parents] if parent.exists())
+        return there.stat().st_dev == self.outbox.root.stat().st_dev
+
+
+def push(request: Request, target: Target, config: Config, home: Home, *, dry_run: bool = False) -> Release:
+    """Make a release of the folder on ``target`` and prove it; nothing is made when it is there already.
+
+    When the network fails the release waits in the outbox, with its own copy of the bytes, and ``status`` is queued.
+    """
+    outbox = Outbox(home.outbox, target)
+    outbox.root.mkdir(parents=True, exist_ok=True)
+    cache = StatCache(home.cache / 'files.sqlite')
+    try:
+        with opened(target, home.clones, outbox.root) as repository:
+            current = _Push(repository, outbox, cache, config, request)
+            try:
+                return _dry_run(current) if dry_run else _push(current)
+            finally:
+                outbox.tidy()
+    except OSError as e:
+        raise disk_failure(e) from e
+    finally:
+        cache.close()
+
+
+def retry_of(config: Config) -> Retry:
+    """Return how often the configuration wants the network to be tried."""
+    upload = config.settings.upload
+    return Retry(upload.max_retries, upload.retry_delay)
+
+
+def _push(current: _Push) -> Release:
+    _send_waiting(current)
+    changed = False
+    for _ in range(_TRIES):
+        try:
+            return _push_once(current)
+        except RemoteMoved:
+            output.say(f'{current.target}: somebody pushed meanwhile; going on top of it')
+        except TagExists:
+            if current.request.choice.kind == 'tag':
+                raise
+        except errors.SourceChanged:
+            if changed:
+                raise
+            changed = True
+            output.say('a file changed while it was sent; reading it again')
+    raise RemoteMoved(f'{current.target}: the branch {current.target.branch} keeps moving. Push again later.')
+
+
+def _send_waiting(current: _Push) -> None:
+    """Send what waits from earlier pushes, in order. What cannot go yet is what this push builds on."""
+    for entry in current.outbox.entries():
+        name = entry.version or entry.commit[:10]
+        try:
+            current.delivered.append(
+                delivery.deliver_queued(current.repository, current.outbox, entry, retry_of(current.config))
+            )
+            output.say(f'{current.target}: {name}, which was waiting, is there now')
+        except errors.NetworkError:
+            current.queued = current.outbox.entries()
+            return
+        except errors.SourceChanged as e:
+            output.warn(f'{name} was interrupted and cannot be finished: {e}')
+            current.outbox.remove(entry)
+        except errors.ConflictError as e:
+            output.warn(str(e))
+
+
+def _push_once(current: _Push) -> Release:
+    plan = _plan(current, copy=current.copies)
+    objects = objects_of(current.target, current.repository.work)
+    done = _already_there(current, plan)
+    if done is not None:
+        _send_lost(current, plan, objects)
+        return done
+    entry = make(current.repository, current.outbox, current.request, plan, _hold(current, plan, objects))
+    try:
+        _send(current, entry)
+    except errors.NetworkError as e:
+        return _queue(current, plan, entry, str(e))
+    except errors.HfmirrorError:
+        current.outbox.forget(entry)
+        raise
+    return _release(current, plan, entry.commit, 'pushed')
+
+
+def _plan(current: _Push, *, copy: bool) -> Plan:
+    path = current.target.path
+    stored = DirectoryObjects(current.target).store if path is not None and path.exists() else None
+    reader = Reader(current.cache, current.outbox.store if copy else None)
+    return make_plan(
+        current.repository, current.request, current.config, _refs(current), reader, stored=stored
+    )
+
+
+def _refs(current: _Push) -> Refs:
+    """Return what to build on: the remote's refs, what they were when it cannot be reached, and what waits on top."""
+    try:
+        refs = current.repository.remote_refs()
+    except errors.NetworkError as e:
+        output.say(f'{e} Going on with what is known of it.')
+        refs = current.repository.remembered_refs()
+        if refs.head and not current.repository.has(refs.head):
+            refs = Refs(None, refs.tags)
+    for entry in current.queued:
+        current.repository.unpack(current.outbox.pack(entry))
+        tags = {entry.version: (entry.tag_object or entry.commit, entry.commit)} if entry.version else {}
+        refs = Refs(entry.commit, {**refs.tags, **tags})
+    return refs
+
+
+def _already_there(current: _Push, plan: Plan) -> Release | None:
+    """Return the release that the folder already is on the remote, None when one is to be made.
+
+    Raises TagExists when the tag that a person chose stands for something else.
+    """
+    name, refs = plan.name, plan.refs
+    if name.chosen and name.tag is not None and name.tag in refs.tags:
+        commit = refs.tags[name.tag][1]
+        if not _is_same_tree(current, plan, name.tag, commit):
+            raise TagExists(
+                f'{current.target}: tag {name.tag} is already at {commit[:7]}, with other content. Tags never move: '
+                'choose another --tag, or let --bump find the next one.'
+            )
+        return _there(current, plan, name.tag, commit)
+    if plan.is_new or refs.head is None or name.chosen:
+        return None
+    if name.tag is None:
+        return _there(current, plan, None, refs.head)
+    tags = [tag for tag, (_, commit) in refs.tags.items() if commit == refs.head]
+    tag = next((tag for tag in sorted(tags, reverse=True) if _is_like(tag, name.kind, name.tag)), None)
+    return _there(current, plan, tag, refs.head) if tag else None
+
+
+def _is_like(tag: str, kind: str | None, wanted: str) -> bool:
+    """Tell whether ``tag`` already is the version that ``wanted`` would be: of its kind, or of its experiment."""
+    version = versions.parse(tag)
+    if version is None or version.kind != kind:
+        return False
+    return kind != 'experiment' or tag.rpartition('-')[0] == wanted.rpartition('-')[0]
+
+
+def _is_same_tree(current: _Push, plan: Plan, tag: str, commit: str) -> bool:
+    if commit == plan.refs.head:
+        return not plan.is_new
+    current.repository.fetch(commit, f'refs/tags/{tag}')
+    return not compare(contents(current.repository.tree(commit)), plan.laid.tree)
+
+
+def _there(current: _Push, plan: Plan, version: str | None, commit: str) -> Release:
+    finished = any(entry.commit == commit for entry in current.delivered)
+    nothing = plan._replace(changes=Changes([], [], []))
+    return _release(
+        current,
+        nothing._replace(name=plan.name._replace(tag=version)),
+        commit,
+        'pushed' if finished else 'up-to-date',
+    )
+
+
+def _send_lost(current: _Push, plan: Plan, objects: RemoteObjects) -> None:
+    """Send what the remote should have had and has lost."""
+    if current.queued or (current.target.path is not None and not current.target.path.exists()):
+        return
+    held = _hold(current, plan, objects)
+    if held:
+        output.say(f'{current.target}: sending {output.count(len(held), "object")} that the remote had lost')
+        objects.send(current.outbox.store, held)
+
+
+def _hold(current: _Push, plan: Plan, objects: RemoteObjects) -> list[Held]:
+    """Have every object that the remote lacks in the outbox's store, copied or linked, and return them."""
+    files = plan.laid.files
+    ours = [entry for entry in plan.laid.tree.values() if entry.is_lfs and entry.path in files]
+    held: dict[str, Held] = {}
+    for entry in _lacking(plan, objects, ours):
+        if entry.oid not in held:
+            source = files[entry.path].source
+            held[entry.oid] = Held(
+                entry.path, entry.oid, entry.size, str(source), _take(current, plan, entry)
+            )
+    current.outbox.store.settle()
+    return list(held.values())
+
+
+def _lacking(plan: Plan, objects: RemoteObjects, ours: list[Entry]) -> list[Entry]:
+    try:
+        return objects.missing(ours)
+    except errors.NetworkError:
+        have = {entry.oid for entry in plan.head.values() if entry.is_lfs}
+        return [entry for entry in ours if entry.oid not in have]
+
+
+def _take(current: _Push, plan: Plan, entry: Entry) -> Stamp | None:
+    """Get one object into the store; returns the stamp to watch when it is a link."""
+    file, store = plan.laid.files[entry.path], current.outbox.store
+    before = plan.laid.found[file.path].stamp
+    if current.copies:
+        if not store.owns(entry.oid, entry.size):
+            _copy(store, file.source, entry)
+        return None
+    stamp = store.link(file.source, entry.oid)
+    if (stamp or Stamp.of(file.source.stat())) != before:
+        raise errors.SourceChanged(
+            f'{file.source}: changed since it was read. Push again when nothing writes to it any more.'
+        )
+    return stamp
+
+
+def _copy(store: ObjectStore, source: Path, entry: Entry) -> None:
+    try:
+        store.copy_in(source, entry.oid, entry.size)
+    except (errors.VerificationError, FileNotFoundError) as e:
+        raise errors.SourceChanged(
+            f'{source}: changed since it was read. Push again when nothing writes to it any more.'
+        ) from e
+
+
+def _send(current: _Push, entry: Waiting) -> None:
+    if current.queued:
+        # What it builds on has not gone either, and we have just seen why.
+        raise errors.NetworkError(current.queued[0].error or f'{current.target}: cannot be reached.')
+    delivery.deliver(current.repository, current.outbox, entry, retry_of(current.config))
+
+
+def _queue(current: _Push, plan: Plan, entry: Waiting, why: str) -> Release:
+    how = "Send it with 'hfmirror resume' or the next push."
+    try:
+        current.outbox.own(entry)
+        note = f'{why} The release waits with its own copy of the files. {how}'
+    except OSError as e:
+        note = f'{why} The disk has no room for a copy ({e.strerror}): leave {entry.folder} as it is until it is sent. {how}'
+    except errors.SourceChanged:
+        current.outbox.forget(entry)
+        raise
+    return _release(current, plan, entry.commit, 'queued', note=note)
+
+
+def _dry_run(current: _Push) -> Release:
+    plan = _plan(current, copy=False)
+    done = _already_there(current, plan)
+    if done is None:
+        files = {file.path: file.source for file in current.request.folder.files}
+        read_facts(files, repo_type=current.target.repo_type)  # says what would stop the release
+    return done or _release(current, plan, None, 'dry-run')
+
+
+def _release(
+    current: _Push, plan: Plan, commit: str | None, status: str, *, note: str | None = None
+) -> Release:
+    tree = plan.laid.tree
+    return Release(
+        current.target, plan.name.tag, commit, status, plan.changes, total_size(tree), len(tree), note
+    )
+
+
+def disk_failure(failure: OSError) -> Exception:
+    """Return our error for a disk that is full, any other failure as it is."""
+    if failure.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return failure
+    where = failure.filename or 'the disk'
+    return errors.HfmirrorError(
+        f'{where}: {failure.strerror}. Nothing was sent. Free some space and push again.'
+    )

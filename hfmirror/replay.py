@@ -1,0 +1,61 @@
+"""How does a release that waited go on top of what the remote has got meanwhile?
+
+By path, three ways: what the release changed against the commit it was built on is done to the remote's newest tree.
+The card and ``.gitattributes`` have the words of several people and are merged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hfmirror import card, lfs, rules
+from hfmirror.outbox import Entry, Outbox
+from hfmirror.repository import Repository
+from hfmirror.tree import Tree, compare
+
+
+def onto(repository: Repository, outbox: Outbox, entry: Entry, head: str | None) -> Entry:
+    """Make the release again on top of ``head`` and keep it in the outbox in place of the old one."""
+    theirs = repository.prepare(head)
+    ours = repository.tree(entry.commit)
+    base = repository.tree(entry.base) if entry.base else {}
+    _apply(repository, entry, base=base, ours=ours, theirs=theirs)
+    text = repository.message(entry.commit)
+    commit = repository.commit(text)
+    tag = None
+    if entry.version is not None and entry.tag_object is not None:
+        tag = repository.tag(entry.version, commit, repository.tag_text(entry.tag_object))
+    made = replace(entry, commit=commit, tag_object=tag, base=head)
+    outbox.add(made, repository.pack([tag or commit, commit, *([head] if head else [])]))
+    return made
+
+
+def _apply(repository: Repository, entry: Entry, *, base: Tree, ours: Tree, theirs: Tree) -> None:
+    changes = compare(base, ours)
+    written = [*changes.added, *(new for _, new in changes.modified)]
+    contents = repository.blobs([file.oid for file in written if not file.is_lfs])
+    for file in written:
+        if file.is_lfs:
+            repository.put(file.path, lfs.Pointer(file.oid, file.size).text)
+        else:
+            repository.put(file.path, _merged(repository, file.path, contents[file.oid], theirs))
+    for file in [
+        *changes.deleted,
+        *(theirs[path] for path in rules.stale(theirs, ours, entry.path_in_repo, keep=entry.keep)),
+    ]:
+        repository.remove(file.path)
+
+
+def _merged(repository: Repository, path: str, content: bytes, theirs: Tree) -> bytes:
+    if path not in ('README.md', '.gitattributes') or path not in theirs or theirs[path].is_lfs:
+        return content
+    ours_text, their_text = (
+        content.decode('utf-8'),
+        repository.read(theirs[path]).decode('utf-8', 'surrogateescape'),
+    )
+    if path == 'README.md':
+        return card.transplant(ours_text, their_text).encode('utf-8', 'surrogateescape')
+    have = set(their_text.splitlines())
+    return lfs.joined(their_text, [line for line in ours_text.splitlines() if line not in have]).encode(
+        'utf-8', 'surrogateescape'
+    )

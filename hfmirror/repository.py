@@ -1,0 +1,407 @@
+"""The tool's own clone of one target: what a release is composed in, committed, tagged and pushed from.
+
+On disk, under the cache directory, one directory a target::
+
+    <slug>/hfmirror.json   the mark: this directory is ours
+    <slug>/work/           the clone: depth 1, LFS files as pointer files, no hooks, no filters
+    <slug>/attributes.git  an empty repository; git reads the work tree's .gitattributes through it
+    <slug>/tags.git        tags and their commits without trees, of a remote behind a network
+    <slug>.lock            held while a command uses the clone
+
+Everything here can be rebuilt. What cannot, commits and objects on their way, is in the outbox.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, NamedTuple
+
+from hfmirror import clone, durable, errors, lfs, output
+from hfmirror.gitcmd import GitFailed, git, git_bytes, meaning, succeeds
+from hfmirror.refs import Refs, ls_remote, tags_in
+from hfmirror.target import Target
+from hfmirror.tree import Entry, Tree
+from hfmirror.versions import VersionInfo
+
+if TYPE_CHECKING:
+    from git import Repo
+
+
+class RemoteMoved(errors.ConflictError):
+    """The remote's branch is not where we built on."""
+
+
+class TagExists(errors.ConflictError):
+    """The remote has a tag of that name elsewhere."""
+
+
+class Repository:
+    """An open clone. Make one with ``opened``, which holds its lock."""
+
+    def __init__(self, target: Target, home: Path, storage: Path) -> None:
+        self.target = target
+        self.home = home
+        self.work = home / 'work'
+        self._storage = storage
+        self._git: Repo | None = None
+
+    # -- what the remote has
+
+    def remote_refs(self) -> Refs:
+        """Ask the remote for its branch and tags. Remembered for when it cannot be reached.
+
+        A repository of the local Hub that does not exist yet has none. Raises NotFoundError, AuthError, NetworkError.
+        """
+        if self.target.remote == 'local' and self.target.path is not None and not self.target.path.exists():
+            return Refs(None, {})
+        refs = ls_remote(self.target, cwd=self.work)
+        durable.write(self.home / 'refs.json', json.dumps(refs).encode())
+        return refs
+
+    def remembered_refs(self) -> Refs:
+        """Return what the remote had when it was last asked."""
+        try:
+            head, tags = json.loads((self.home / 'refs.json').read_text())
+            return Refs(head, {name: (found[0], found[1]) for name, found in tags.items()})
+        except (OSError, ValueError):
+            return Refs(None, {})
+
+    def fetch(self, commit: str, ref: str) -> None:
+        """Have ``commit`` here, the one that ``ref`` (``refs/heads/main``) names on the remote; its parents are not fetched."""
+        if self.has(commit):
+            return
+        self._remote(
+            'fetch',
+            '-q',
+            '--depth=1',
+            '--no-tags',
+            '--no-write-fetch-head',
+            'origin',
+            f'+{ref}:refs/hfmirror/fetched',
+        )
+
+    def has(self, commit: str) -> bool:
+        """Return whether a commit and its tree are here."""
+        return succeeds('rev-parse', '-q', '--verify', f'{commit}^{{tree}}', cwd=self.work)
+
+    def versions(self, refs: Refs | None = None) -> list[VersionInfo]:
+        """Return the remote's tags that hfmirror can order, newest first, read without any file's content."""
+        if self.target.path is not None:
+            return tags_in(self.target.path) if self.target.path.exists() else []
+        tags = self.home / 'tags.git'
+        if refs is None or any(not _has(tags, found[0]) for found in refs.tags.values()):
+            self._fetch_tags(tags)
+        return [info for info in tags_in(tags) if refs is None or info.name in refs.tags]
+
+    def _fetch_tags(self, tags: Path) -> None:
+        if not (tags / 'HEAD').exists():
+            git('init', '-q', '--bare', tags)
+            git('config', 'remote.origin.url', self.target.git_url, cwd=tags)
+        # tree:0: commits and tag objects only. A server without filters sends the small files too; that is all.
+        args = (
+            'fetch',
+            '-q',
+            '--prune',
+            '--depth=1',
+            '--filter=tree:0',
+            'origin',
+            '+refs/tags/*:refs/tags/*',
+        )
+        try:
+            git(*args, cwd=tags)
+        except GitFailed as e:
+            raise meaning(e, str(self.target)) from e
+
+    # -- trees
+
+    def tree(self, commit: str | None) -> Tree:
+        """Return the tree of a commit that is here; empty for None. Submodules and symbolic links are no entries."""
+        if commit is None:
+            return {}
+        listing = git_bytes('ls-tree', '-r', '-z', '--long', '--full-tree', commit, cwd=self.work)
+        rows = [_listed(row) for row in listing.split(b'\0') if row]
+        files = [row for row in rows if row.mode in ('100644', '100755')]
+        pointers = self._pointers([row.blob for row in files if row.size <= lfs.POINTER_MAX])
+        return {row.path: _entry(row, pointers.get(row.blob)) for row in files}
+
+    def _pointers(self, blobs: Sequence[str]) -> dict[str, lfs.Pointer]:
+        """Return {blob: pointer} for those blobs that are pointers."""
+        contents = self.blobs(blobs)
+        parsed = ((blob, lfs.parse_pointer(content)) for blob, content in contents.items())
+        return {blob: pointer for blob, pointer in parsed if pointer}
+
+    def blobs(self, ids: Sequence[str]) -> dict[str, bytes]:
+        """Return {blob id: content}, all read by one git process."""
+        if not ids:
+            return {}
+        answer = git_bytes('cat-file', '--batch', cwd=self.work, stdin='\n'.join(ids) + '\n')
+        contents, at = {}, 0
+        for blob in ids:
+            end = answer.index(b'\n', at)
+            size = int(answer[at:end].split()[2])
+            contents[blob] = answer[end + 1 : end + 1 + size]
+            at = end + 2 + size
+        return contents
+
+    def read(self, entry: Entry) -> bytes:
+        """Return the content of a plain file of a tree."""
+        return self.blobs([entry.oid])[entry.oid]
+
+    # -- the work tree
+
+    def prepare(self, head: str | None) -> Tree:
+        """Make the work tree that of ``head``, fetched if need be, and return its tree.
+
+        A clone that is damaged is built anew, once.
+        """
+        try:
+            return self._prepare(head)
+        except (GitFailed, ValueError, IndexError) as e:
+            output.detail(f'{self.home}: damaged ({e}); building it anew')
+            self._rebuild()
+            return self._prepare(head)
+
+    def _prepare(self, head: str | None) -> Tree:
+        if head is None:
+            git('symbolic-ref', 'HEAD', 'refs/heads/hfmirror', cwd=self.work)
+            git('update-ref', '-d', 'refs/heads/hfmirror', cwd=self.work)
+            git('read-tree', '--empty', cwd=self.work)
+        else:
+            self.fetch(head, f'refs/heads/{self.target.branch}')
+            if not self._is_at(head):
+                git('checkout', '-q', '-f', '--detach', head, cwd=self.work)
+        if git('status', '--porcelain', '-z', '--untracked-files=all', '--ignored', cwd=self.work):
+            git('reset', '-q', '--hard', cwd=self.work) if head else None
+            git('clean', '-ffdxq', cwd=self.work)
+        return self.tree(head)
+
+    def _is_at(self, commit: str) -> bool:
+        try:
+            return git('rev-parse', 'HEAD', cwd=self.work) == commit
+        except GitFailed:
+            return False
+
+    def lfs_paths(self, paths: Sequence[str], attributes: str) -> set[str]:
+        """Return those of ``paths`` that ``attributes``, as the root's .gitattributes, sends to LFS. Git itself decides."""
+        empty = self.home / 'attributes.git'
+        with _scratch(self.home) as scratch:
+            (scratch / '.gitattributes').write_text(attributes, 'utf-8')
+            answer = git_bytes(
+                f'--git-dir={empty}',
+                f'--work-tree={scratch}',
+                'check-attr',
+                '-z',
+                '--stdin',
+                'filter',
+                cwd=scratch,
+                stdin='\0'.join(paths),
+            )
+        fields = answer.decode('utf-8', 'surrogateescape').split('\0')
+        return {path for path, value in zip(fields[::3], fields[2::3], strict=False) if value == 'lfs'}
+
+    def put(self, path: str, content: bytes, *, executable: bool = False) -> None:
+        """Write a file of the work tree."""
+        final = self.work / path
+        for parent in reversed(Path(path).parents):
+            if (self.work / parent).is_file():  # a file gave way to a directory
+                (self.work / parent).unlink()
+        if final.is_dir():
+            shutil.rmtree(final)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        final.write_bytes(content)
+        if executable:
+            final.chmod(0o755)
+
+    def remove(self, path: str) -> None:
+        """Remove a file of the work tree, and the directories it leaves empty."""
+        final = self.work / path
+        final.unlink(missing_ok=True)
+        with suppress(OSError):
+            for parent in final.parents:
+                if parent == self.work:
+                    break
+                parent.rmdir()
+
+    # -- commits and tags
+
+    def commit(self, text: str) -> str:
+        """Commit the whole work tree and return the commit."""
+        git('add', '-A', '-f', '--', '.', cwd=self.work)
+        args = ('commit', '-q', '--no-verify', '--allow-empty', '--cleanup=verbatim', '-F', '-')
+        git(*args, cwd=self.work, stdin=text, env=self._identity())
+        return git('rev-parse', 'HEAD', cwd=self.work)
+
+    def message(self, commit: str) -> str:
+        """Return the message of a commit that is here."""
+        return str(self.git.commit(commit).message)
+
+    def tag(self, name: str, commit: str, text: str) -> str:
+        """Make the annotated tag here and return the tag object."""
+        args = ('tag', '-a', '-f', '--cleanup=verbatim', '-F', '-', '--', name, commit)
+        git(*args, cwd=self.work, stdin=text, env=self._identity())
+        return git('rev-parse', f'refs/tags/{name}', cwd=self.work)
+
+    def tag_text(self, tag_object: str) -> str:
+        """Return the message of an annotated tag that is here."""
+        from git import TagObject
+
+        return str(TagObject(self.git, bytes.fromhex(tag_object)).message)
+
+    def pack(self, commits: Iterable[str]) -> bytes:
+        """Return a pack with those commits or tags and all that their trees need, but not their history."""
+        listed = git('rev-list', '--objects', '--no-walk=unsorted', *commits, cwd=self.work)
+        ids = '\n'.join([line.partition(' ')[0] for line in listed.splitlines()] + list(commits))
+        return git_bytes('pack-objects', '-q', '--stdout', cwd=self.work, stdin=ids + '\n')
+
+    def unpack(self, pack: Path) -> None:
+        """Have the objects of a pack here."""
+        git('index-pack', '--stdin', cwd=self.work, stdin=pack.read_bytes())
+
+    def push(self, refspecs: Sequence[str]) -> None:
+        """Push all refs or none.
+
+        Raises RemoteMoved or TagExists when a ref cannot go forward, RemoteError when the remote's checks refuse it.
+        """
+        try:
+            git('push', '-q', '--atomic', '--no-verify', '--porcelain', 'origin', *refspecs, cwd=self.work)
+        except GitFailed as e:
+            raise _push_failure(e, self.target) from e
+
+    def is_ancestor(self, commit: str, of: str) -> bool:
+        """Return whether the remote's ``of`` has ``commit`` in its recent history (50 commits)."""
+        where = self.work
+        if self.target.path is not None:
+            where = self.target.path
+        else:
+            ref = f'+refs/heads/{self.target.branch}:refs/hfmirror/history'
+            self._remote('fetch', '-q', '--depth=50', '--no-tags', 'origin', ref)
+        return succeeds('merge-base', '--is-ancestor', commit, of, cwd=where)
+
+    # -- inside
+
+    @property
+    def git(self) -> Repo:
+        """GitPython's view of the clone."""
+        if self._git is None:
+            from git import Repo
+
+            self._git = Repo(self.work)
+        return self._git
+
+    def close(self) -> None:
+        if self._git is not None:
+            self._git.close()
+
+    def _remote(self, *args: str) -> None:
+        try:
+            git(*args, cwd=self.work)
+        except GitFailed as e:
+            raise meaning(e, str(self.target)) from e
+
+    def _identity(self) -> dict[str, str]:
+        """Return the environment that names a committer where the person's git has no name for them."""
+        configured = succeeds('var', 'GIT_COMMITTER_IDENT', cwd=self.work) and succeeds(
+            'var', 'GIT_AUTHOR_IDENT', cwd=self.work
+        )
+        if configured:
+            return {}
+        name, email = 'hfmirror', 'hfmirror@users.noreply.localhost'
+        return {
+            'GIT_AUTHOR_NAME': name,
+            'GIT_AUTHOR_EMAIL': email,
+            'GIT_COMMITTER_NAME': name,
+            'GIT_COMMITTER_EMAIL': email,
+        }
+
+    def _rebuild(self) -> None:
+        self.close()
+        self._git = None
+        shutil.rmtree(self.home)
+        clone.create(self.home, self.target, self._storage)
+
+    def ensure(self) -> None:
+        """Create the clone where there is none; mend what a killed git left. Refuses a directory that is not ours."""
+        if not self.home.exists():
+            clone.create(self.home, self.target, self._storage)
+            return
+        if not (self.home / clone.MARK).is_file():
+            raise errors.HfmirrorError(
+                f'{self.home}: not made by hfmirror, so it is left alone. Move it away, or set HFMIRROR_HOME to another directory.'
+            )
+        if not clone.is_whole(self.home, self.target):
+            self._rebuild()
+        for lock in [*self.work.glob('.git/*.lock'), *self.work.glob('.git/refs/**/*.lock')]:
+            lock.unlink(missing_ok=True)  # we hold the clone's lock, so whoever made it is dead
+
+
+@contextmanager
+def opened(target: Target, clones: Path, storage: Path) -> Iterator[Repository]:
+    """Open the clone of ``target`` under ``clones``, made if there is none; ``storage`` is where its LFS objects lie.
+
+    Waits for another process that uses it.
+    """
+    clones.mkdir(parents=True, exist_ok=True)
+    with clone.locked(clones / f'{target.slug}.lock', str(target)):
+        repository = Repository(target, clones / target.slug, storage)
+        repository.ensure()
+        try:
+            yield repository
+        finally:
+            repository.close()
+
+
+class _Listed(NamedTuple):
+    mode: str
+    blob: str
+    size: int
+    path: str
+
+
+def _listed(row: bytes) -> _Listed:
+    facts, _, path = row.decode('utf-8', 'surrogateescape').partition('\t')
+    mode, _, blob, size = facts.split()
+    return _Listed(mode, blob, int(size) if size != '-' else 0, path)
+
+
+def _entry(row: _Listed, pointer: lfs.Pointer | None) -> Entry:
+    if pointer is None:
+        return Entry(row.path, row.blob, row.size, is_lfs=False)
+    return Entry(row.path, pointer.oid, pointer.size, is_lfs=True)
+
+
+def _has(git_dir: Path, object_id: str) -> bool:
+    return git_dir.is_dir() and succeeds('cat-file', '-e', object_id, cwd=git_dir)
+
+
+@contextmanager
+def _scratch(home: Path) -> Iterator[Path]:
+    path = Path(mkdtemp(dir=home, prefix='scratch-'))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _push_failure(failure: GitFailed, target: Target) -> errors.HfmirrorError:
+    said = failure.stderr
+    if 'already exists' in said or 'would clobber existing tag' in said:
+        return TagExists(f'{target}: the tag is already there. Use another --tag.')
+    if any(
+        word in said
+        for word in (
+            'non-fast-forward',
+            'fetch first',
+            'stale info',
+            'cannot lock ref',
+            'failed to update ref',
+        )
+    ):
+        return RemoteMoved(f'{target}: the branch {target.branch} has moved. Push again to go on top of it.')
+    if '[remote rejected]' in said or 'pre-receive hook declined' in said:
+        return errors.RemoteError(f'{target}: the remote refused the push:\n{said}')
+    return meaning(failure, str(target))

@@ -1,0 +1,65 @@
+"""Which paths of a repository does a release of a folder replace, and which does it leave alone?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+from hfmirror import errors
+from hfmirror.tree import Entry
+
+CARD = 'README.md'
+ATTRIBUTES = '.gitattributes'
+
+_KEPT_BY_HAND = (CARD, ATTRIBUTES)
+
+
+def in_repo(path: str, path_in_repo: str) -> str:
+    """Return where a file of the folder lies in the repository."""
+    return f'{path_in_repo}/{path}' if path_in_repo else path
+
+
+def clean_path_in_repo(path: str) -> str:
+    """Return a folder of the repository as ``a/b``, empty for its root. Raises UsageError for one outside it."""
+    parts = [part for part in path.replace('\\', '/').split('/') if part not in ('', '.')]
+    if '..' in parts or path.startswith('/') or any(part.lower() == '.git' for part in parts):
+        raise errors.UsageError(
+            f"--path-in-repo {path}: must be a folder inside the repository, like 'v2/checkpoints'."
+        )
+    return '/'.join(parts)
+
+
+def stale(
+    theirs: Mapping[str, Entry], ours: Mapping[str, Entry], path_in_repo: str, *, keep: bool
+) -> list[str]:
+    """Return the paths of the repository that the folder has no more and that go, because a stale shard is a broken model.
+
+    What people keep in the repository by hand (the card, ``.gitattributes``, licences) stays; with ``keep`` all stays.
+    """
+    if keep:
+        return []
+    prefix = f'{path_in_repo}/' if path_in_repo else ''
+    return [
+        path
+        for path in theirs
+        if path.startswith(prefix) and path not in ours and not _is_kept(path.removeprefix(prefix), path)
+    ]
+
+
+def _is_kept(inside: str, path: str) -> bool:
+    return (
+        path in _KEPT_BY_HAND
+        or inside in _KEPT_BY_HAND
+        or ('/' not in inside and PurePosixPath(inside).name.upper().startswith(('LICENSE', 'LICENCE')))
+    )
+
+
+def clash(theirs: Mapping[str, Entry], path_in_repo: str) -> None:
+    """Raise ConflictError when ``path_in_repo`` is a file of the repository, which a folder cannot become."""
+    parts = path_in_repo.split('/')
+    for length in range(1, len(parts) + 1):
+        parent = '/'.join(parts[:length])
+        if parent in theirs:
+            raise errors.ConflictError(
+                f'--path-in-repo {path_in_repo}: {parent} is a file in the repository. Choose another folder.'
+            )

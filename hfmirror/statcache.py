@@ -1,0 +1,117 @@
+"""What do we know of a file that has not changed since we read it?
+
+One SQLite table, one row a file: its path, and the inode, size and mtime under which it was read. A row is believed
+only while all three are the same. It holds no content, can be deleted at any time, and is rebuilt when damaged.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS files (
+    path TEXT PRIMARY KEY, device INTEGER, inode INTEGER, size INTEGER, mtime_ns INTEGER,
+    sha256 TEXT, blob TEXT, is_text INTEGER
+) WITHOUT ROWID;
+"""
+_SAVE_EVERY_S = 2.0  # a kill loses at most the hashing of the last two seconds
+
+_FINE_STEP_NS = 20_000_000  # kernels stamp files at their tick, 10 ms on the slowest
+_COARSE_STEP_NS = 2_000_000_000  # FAT, and network file systems that keep whole seconds
+
+
+class Stamp(NamedTuple):
+    """What a change of a file cannot leave as it was: device, inode, size in bytes, mtime in ns."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> Stamp:
+        return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+class Known(NamedTuple):
+    """What a file's bytes are: the sha256 of an LFS object, git's blob id of a small file, or both."""
+
+    size: int
+    sha256: str | None
+    blob: str | None
+    is_text: bool
+
+
+class StatCache:
+    """The table. Safe to call from several threads and processes."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = Lock()
+        self._saved = time.monotonic()
+        self._path = path
+        self._table = _open(path)
+
+    def known(self, folder: Path) -> dict[str, tuple[Stamp, Known]]:
+        """Return {absolute path: (stamp, what is known)} of all files below ``folder``."""
+        prefix = f'{folder}{os.sep}'
+        # A range on the primary key, not LIKE: names may hold % and _, and this uses the index.
+        rows = self._table.execute(
+            'SELECT * FROM files WHERE path >= ? AND path < ?', (prefix, prefix[:-1] + chr(ord(os.sep) + 1))
+        )
+        return {row[0]: (Stamp(*row[1:5]), Known(row[3], row[5], row[6], bool(row[7]))) for row in rows}
+
+    def remember(self, path: Path, stamp: Stamp, known: Known, *, read_at_ns: int) -> None:
+        """Keep what reading ``path`` gave, unless the file was so young at ``read_at_ns`` that a change could hide."""
+        if read_at_ns - stamp.mtime_ns < time_step_ns(stamp.mtime_ns):
+            return
+        row = (str(path), *stamp, known.sha256, known.blob, int(known.is_text))
+        with self._lock, suppress(sqlite3.Error):  # a cache that cannot be written costs time, nothing else
+            self._table.execute('REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)', row)
+            if time.monotonic() - self._saved > _SAVE_EVERY_S:
+                self._save()
+
+    def save(self) -> None:
+        """Write what is remembered to disk."""
+        with self._lock, suppress(sqlite3.Error):
+            self._save()
+
+    def close(self) -> None:
+        self.save()
+        self._table.close()
+
+    def _save(self) -> None:
+        self._table.commit()
+        self._saved = time.monotonic()
+
+
+def time_step_ns(mtime_ns: int) -> int:
+    """Return how far apart two changes must be to show in a file's mtime, judged by one mtime of that file system."""
+    return _COARSE_STEP_NS if mtime_ns % 1_000_000_000 == 0 else _FINE_STEP_NS
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return _connect(path)
+    except sqlite3.DatabaseError:
+        path.unlink(missing_ok=True)
+        return _connect(path)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    table = sqlite3.connect(path, check_same_thread=False, timeout=10)
+    try:
+        table.execute('PRAGMA journal_mode = WAL')
+        table.execute('PRAGMA synchronous = NORMAL')
+        table.executescript(_SCHEMA)
+        table.execute('SELECT device, inode, size, mtime_ns, sha256, blob, is_text FROM files LIMIT 1')
+    except sqlite3.DatabaseError:
+        table.close()
+        raise
+    return table

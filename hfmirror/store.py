@@ -1,0 +1,211 @@
+"""Where do LFS objects lie, and how do they get there without being doubled?
+
+The layout is git-lfs's own: ``objects/aa/bb/<oid>`` under a directory that ``lfs.storage`` can name. A bare repository
+reached by path has the same layout below ``<repository>/lfs``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO, Any
+
+from hfmirror import durable, errors
+from hfmirror.statcache import Stamp
+
+BLOCK = 256 * 1024  # bytes; stays in the processor's cache between hash and write, 1.5 times as fast as 1 MiB
+
+_FICLONE = 0x40049409  # ioctl_ficlonerange(2)
+
+
+class ObjectStore:
+    """A directory of LFS objects, each under its oid."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._pending: list[tuple[Path, str]] = []
+        self._kept: set[str] = set()
+
+    def path(self, oid: str) -> Path:
+        """Return where the object lies or would lie."""
+        return self.root / 'objects' / oid[:2] / oid[2:4] / oid
+
+    def size(self, oid: str) -> int | None:
+        """Return the object's size in bytes, None when it is not here."""
+        try:
+            return os.stat(f'{self.root}/objects/{oid[:2]}/{oid[2:4]}/{oid}').st_size
+        except OSError:
+            return None
+
+    def has(self, oid: str, size: int) -> bool:
+        """Return whether the object is here with that size. An object without bytes is everywhere."""
+        return size == 0 or self.size(oid) == size
+
+    def owns(self, oid: str, size: int) -> bool:
+        """Return whether the object is here with that size and shares its bytes with no other file."""
+        try:
+            found = self.path(oid).lstat()
+        except OSError:
+            return False
+        return stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_size == size
+
+    @contextmanager
+    def temporary(self) -> Iterator[IO[bytes]]:
+        """Open a new file to write an object into. ``add`` keeps it; without that it is removed at the end."""
+        folder = self.root / 'tmp'
+        folder.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=folder, buffering=0, delete=False) as file:
+            try:
+                yield file
+            finally:
+                if file.name not in self._kept:
+                    with suppress(OSError):
+                        os.unlink(file.name)
+
+    def add(self, file: IO[bytes], oid: str) -> None:
+        """Take a written temporary file as object ``oid``. It is there after the next ``settle``."""
+        os.chmod(file.name, 0o644)
+        self._kept.add(file.name)
+        self._pending.append((Path(file.name), oid))
+
+    def settle(self) -> None:
+        """Flush what was added to disk, then give it its final name."""
+        pending, self._pending = self._pending, []
+        self._kept.clear()
+        if not pending:
+            return
+        durable.flush([path for path, _ in pending])
+        for temporary, oid in pending:
+            final = self.path(oid)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(temporary, final)
+        durable.flush(sorted({self.path(oid).parent for _, oid in pending}))
+
+    def link(self, source: Path, oid: str) -> Stamp | None:
+        """Make ``source`` the object without copying it: a reflink, else a hard link, else a symbolic link.
+
+        Returns the stamp that tells whether the bytes are still those of ``source`` when it was linked; None for a
+        reflink, whose bytes are our own.
+        """
+        final = self.path(oid)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary = final.with_name(f'{oid}.{os.getpid()}.tmp')
+        temporary.unlink(missing_ok=True)
+        owned = _reflink(source, temporary)
+        if not owned:
+            _hard_or_symbolic_link(source, temporary)
+        os.replace(temporary, final)
+        return None if owned else Stamp.of(final.stat())
+
+    def own(self, oid: str) -> None:
+        """Turn a linked object into a copy of its own. Raises SourceChanged when its bytes are not ``oid`` any more."""
+        with self.path(oid).open('rb', buffering=0) as source, self.temporary() as copy:
+            if copy_hashed(source, copy) != oid:
+                raise errors.SourceChanged(
+                    f'object {oid[:12]}: the file it was linked from has been overwritten.'
+                )
+            self.add(copy, oid)
+        self.settle()
+
+    def take(self, other: ObjectStore, oid: str, size: int) -> None:
+        """Get an object from another store: linked when both are on one file system, else copied and checked.
+
+        Only for objects that ``other`` owns: a link shares the bytes for ever. Present after the next ``settle``.
+        Raises VerificationError when the bytes are not ``oid``.
+        """
+        source = other.path(oid)
+        temporary = self.root / 'tmp' / f'{oid}.{os.getpid()}'
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        try:
+            if not source.is_symlink():
+                os.link(source, temporary)
+                self._pending.append((temporary, oid))
+                return
+        except OSError:
+            pass  # another file system, or one without hard links
+        self.copy_in(source, oid, size)
+
+    def copy_in(self, source: Path, oid: str, size: int) -> None:
+        """Copy a file in as object ``oid``. Raises VerificationError when its bytes are not ``oid``."""
+        with source.open('rb', buffering=0) as reading, self.temporary() as copy:
+            found = copy_hashed(reading, copy)
+            if found != oid:
+                raise errors.VerificationError(
+                    f'{source}: {size} bytes with sha256 {found[:12]}, expected {oid[:12]}.'
+                )
+            self.add(copy, oid)
+
+    def oids(self) -> Iterator[str]:
+        """Return the oids of all objects here."""
+        return (path.name for path in (self.root / 'objects').glob('??/??/*') if len(path.name) == 64)
+
+    def drop(self, oids: Iterable[str]) -> None:
+        """Remove objects; the directories they leave empty go too."""
+        for oid in oids:
+            path = self.path(oid)
+            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.parent.rmdir()
+                path.parent.parent.rmdir()
+
+    def keep_only(self, oids: Collection[str]) -> None:
+        """Remove every object that is not in ``oids``, and what killed runs left half written."""
+        self.drop([oid for oid in self.oids() if oid not in oids])
+        shutil.rmtree(self.root / 'tmp', ignore_errors=True)
+
+
+def copy_hashed(
+    source: IO[bytes], sink: IO[bytes] | None, advance: Callable[[int], None] | None = None
+) -> str:
+    """Read ``source`` to its end once, write it to ``sink`` if given, and return the sha256."""
+    digest = hashlib.sha256()
+    block = memoryview(bytearray(BLOCK))
+    # `readinto` of an unbuffered file: no bytes object is made for each block.
+    while length := source.readinto(block):  # type: ignore[attr-defined]
+        digest.update(block[:length])
+        if sink is not None:
+            _write_all(sink, block[:length])
+        if advance is not None:
+            advance(length)
+    return digest.hexdigest()
+
+
+def _write_all(sink: IO[bytes], block: memoryview) -> None:
+    while block:
+        block = block[sink.write(block) :]
+
+
+def _reflink(source: Path, target: Path) -> bool:
+    """Make ``target`` share the blocks of ``source`` until either is written; False where the file system cannot."""
+    if sys.platform == 'darwin':
+        library: Any = ctypes.CDLL(None)
+        return bool(library.clonefile(os.fsencode(source), os.fsencode(target), 0) == 0)
+    if not sys.platform.startswith('linux'):
+        return False
+    import fcntl
+
+    with source.open('rb') as reading, target.open('wb') as writing:
+        try:
+            fcntl.ioctl(writing.fileno(), _FICLONE, reading.fileno())
+            return True
+        except OSError:
+            target.unlink()
+            return False
+
+
+def _hard_or_symbolic_link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except (
+        OSError
+    ):  # another file system, too many links, or a file that is not ours (fs.protected_hardlinks)
+        target.symlink_to(source)

@@ -1,0 +1,145 @@
+"""Target: one repository on one remote. It knows its addresses and never holds a token."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from hfmirror import errors
+
+REPO_TYPES = ('model', 'dataset', 'space')
+FOLDERS = {'model': 'models', 'dataset': 'datasets', 'space': 'spaces'}
+
+_NAME = re.compile(r'[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?')
+_SCP = re.compile(r'(?:[^@/\s]+@)?[^@/:\s]+:(?!//).+')
+
+
+class Target(NamedTuple):
+    """A repository and its branch. ``remote`` is what the person called it: ``local``, ``hub`` or a git URL."""
+
+    remote: str
+    git_url: str
+    repo_id: str
+    repo_type: str = 'model'
+    branch: str = 'main'
+
+    @property
+    def path(self) -> Path | None:
+        """The directory of a repository on this machine, None for one behind a network."""
+        return Path(self.git_url) if Path(self.git_url).is_absolute() else None
+
+    @property
+    def lfs_url(self) -> str:
+        """The address of the LFS API, as git-lfs derives it from an http(s) URL."""
+        base = self.git_url.rstrip('/')
+        return f'{base}/info/lfs' if base.endswith('.git') else f'{base}.git/info/lfs'
+
+    @property
+    def url(self) -> str:
+        """The address to show and to clone from."""
+        return self.path.as_uri() if self.path is not None else self.git_url
+
+    @property
+    def slug(self) -> str:
+        """A directory name that belongs to this repository and branch alone, readable in front."""
+        digest = hashlib.sha256(f'{self.git_url}\0{self.branch}'.encode()).hexdigest()[:12]
+        return f'{re.sub(r"[^A-Za-z0-9._-]", "-", self.repo_id)[:60]}-{digest}'
+
+    def __str__(self) -> str:
+        return f'{self.repo_id} on {self.remote}'
+
+
+def local(root: Path, repo_id: str, *, repo_type: str = 'model', branch: str = 'main') -> Target:
+    """Return the target in the local Hub whose directory is ``root``."""
+    path = root.absolute() / FOLDERS[repo_type] / f'{repo_id}.git'
+    return Target('local', str(path), repo_id, repo_type, branch)
+
+
+def at_url(url: str, repo_id: str, *, repo_type: str = 'model', branch: str = 'main') -> Target:
+    """Return the target at a git URL or path. Raises UsageError for an address git cannot use or one with a secret."""
+    return Target(url, git_address(url), repo_id, repo_type, branch)
+
+
+def git_address(url: str) -> str:
+    """Return the address git is given: an absolute path for a repository on this machine, else the URL itself."""
+    parts = urlsplit(url)
+    if parts.scheme == 'file':
+        return str(Path(unquote(parts.path)).resolve())
+    if parts.scheme in ('http', 'https', 'ssh', 'git+ssh'):
+        _refuse_secret(url)
+        return url
+    if '://' in url or '::' in url:
+        # git's transport helpers (`ext::sh -c …`) run programs; an address is not a place for that.
+        raise errors.UsageError(
+            f"--remote {url.split(':')[0]}:…: hfmirror pushes to 'hub', 'local', or a git URL that begins with "
+            'https://, http://, ssh:// or file://.'
+        )
+    if _SCP.fullmatch(url) and not Path(url).exists():
+        return url
+    if '/' not in url and not Path(url).is_dir():
+        raise errors.UsageError(
+            f"--remote {url}: neither 'hub' nor 'local' nor a git URL. Write ./{url} for a path."
+        )
+    return str(Path(url).expanduser().resolve())
+
+
+def _refuse_secret(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.password is None:
+        return
+    clean = url.replace(f'{parts.netloc.rpartition("@")[0]}@', '', 1)
+    raise errors.UsageError(
+        f'--remote {clean}: the URL holds a password or token, which would end up in files and process lists. '
+        "Give the URL without it and let a git credential helper answer ('git credential approve')."
+    )
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Raise UsageError, with a suggestion, when ``repo_id`` is not ``namespace/name`` by the Hub's rules."""
+    namespace, slash, name = repo_id.partition('/')
+    if not slash:
+        raise errors.UsageError(
+            f'--repo {repo_id}: the namespace is missing. Expected namespace/name, for example me/{slugify(repo_id)}.'
+        )
+    reason = _repo_id_fault(namespace, name)
+    if reason:
+        suggestion = f'{slugify(namespace)}/{slugify(name.removesuffix(".git"))}'
+        raise errors.UsageError(f'--repo {repo_id}: {reason}. Try --repo {suggestion}.')
+
+
+def _repo_id_fault(namespace: str, name: str) -> str | None:
+    if '/' in name:
+        return 'two slashes; expected namespace/name'
+    for part in (namespace, name):
+        if '--' in part or '..' in part:
+            return "'--' and '..' are not allowed"
+        if not _NAME.fullmatch(part):
+            return (
+                'each part may have letters, digits, ., _ and -, and begins and ends with a letter or digit'
+            )
+    if name.endswith('.git'):
+        return "a name cannot end with '.git'"
+    if len(f'{namespace}/{name}') > 96:
+        return 'longer than 96 characters'
+    return None
+
+
+def slugify(text: str) -> str:
+    """Return ``text`` as a repository name: ``My Model (v2)`` → ``My-Model-v2``; ``model`` when nothing is left."""
+    slug = re.sub(r'[^A-Za-z0-9._-]+', '-', text)
+    slug = re.sub(r'-{2,}', '-', re.sub(r'\.{2,}', '.', slug)).strip('-._')
+    return slug[:80].strip('-._') or 'model'
+
+
+def repo_id_of_url(url: str) -> str:
+    """Return the last two parts of a URL's path as ``namespace/name``; ``local`` stands for a missing namespace."""
+    path = urlsplit(url).path if '://' in url else url.rpartition(':')[2]
+    parts = [
+        slugify(part)
+        for part in unquote(path).removesuffix('.git').strip('/').split('/')
+        if part not in ('', '.', '..')
+    ]
+    return '/'.join(['local', *parts][-2:]) if parts else 'local/model'
