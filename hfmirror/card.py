@@ -64,7 +64,9 @@ def _wants_title(base: str) -> bool:
     """Tell whether the card ``base`` lacks a heading of the first level and begins with our overview, if with anything."""
     places = regions.find(base, NAME)
     before = base[: places['overview'].start] if 'overview' in places else regions.without(base, NAME)
-    return not frontmatter.split(before).body.strip('\ufeff\r\n\t ') and not _has_title(regions.without(base, NAME))
+    return not frontmatter.split(before).body.strip('\ufeff\r\n\t ') and not _has_title(
+        regions.without(base, NAME)
+    )
 
 
 def _has_title(text: str) -> bool:

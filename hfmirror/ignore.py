@@ -34,8 +34,8 @@ _SHORT_NAMES = re.compile(r'git~\d+|(gitatt|gitmod|gi7d29|gi7eba)~\d+')
 def never_released(path: str, *, is_dir: bool) -> str | None:
     """Return why ``path`` is in no release whatever the options say, None when it may be. Looks at its last part."""
     folder, _, name = path.rpartition('/')
-    if name.isascii() and name[0] not in '._gG':
-        return None
+    if name.isascii() and name[0] not in '._gG' and name != 'huggingface':
+        return None  # nearly every name there is
     known = _as_file_systems_see(name)
     if known == '.git' or (is_dir and known.startswith('.git')):
         return _GIT

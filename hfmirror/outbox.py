@@ -114,7 +114,9 @@ class Outbox:
         if not needed and not self.entries():
             with suppress(OSError):
                 (self.root / 'target.json').unlink(missing_ok=True)
+            with suppress(OSError):
                 (self.root / 'objects').rmdir()
+            with suppress(OSError):
                 self.root.rmdir()
 
     def own(self, entry: Entry) -> Entry:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 
 from hfmirror import errors
 from hfmirror.tree import Entry
@@ -42,16 +41,17 @@ def stale(
     return [
         path
         for path in theirs
-        if path.startswith(prefix) and path not in ours and not _is_kept(path.removeprefix(prefix), path)
+        if path.startswith(prefix)
+        and path not in ours
+        and not kept_by_hand(path.removeprefix(prefix), path_in_repo)
     ]
 
 
-def _is_kept(inside: str, path: str) -> bool:
-    return (
-        path in _KEPT_BY_HAND
-        or inside in _KEPT_BY_HAND
-        or ('/' not in inside and PurePosixPath(inside).name.upper().startswith(('LICENSE', 'LICENCE')))
-    )
+def kept_by_hand(inside: str, path_in_repo: str) -> bool:
+    """Tell whether ``inside``, a path below ``path_in_repo``, is of the files that people keep in the repository by hand."""
+    if inside in _KEPT_BY_HAND or in_repo(inside, path_in_repo) in _KEPT_BY_HAND:
+        return True
+    return '/' not in inside and inside.upper().startswith(('LICENSE', 'LICENCE'))
 
 
 def clash(theirs: Mapping[str, Entry], path_in_repo: str) -> None:

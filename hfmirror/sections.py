@@ -203,7 +203,7 @@ def _parameter(value: object) -> str:
     """Return the value of a training parameter, a number as its file has it."""
     if isinstance(value, bool):
         return str(value).lower()
-    return repr(value) if isinstance(value, int | float) else markdown.escape(value)
+    return repr(value) if isinstance(value, int | float) else markdown.code(value)
 
 
 def _fill(name: str, values: Mapping[str, Any]) -> str:

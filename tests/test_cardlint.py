@@ -149,7 +149,7 @@ def test_model_index_of_another_shape_is_an_error(value):
 
 def test_broken_yaml_is_one_error_with_its_line():
     (problem,) = lint('---\nlicense: mit\ntags: [a\n---\n', path='x/README.md')
-    assert (problem.path, problem.line, problem.severity) == ('x/README.md', 4, 'error')
+    assert (problem.path, problem.line, problem.severity) == ('x/README.md', 3, 'error')
 
 
 def test_key_twice_is_an_error():

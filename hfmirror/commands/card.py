@@ -1,0 +1,90 @@
+"""``hfmirror card``: the card a release of a folder would have, without a network."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hfmirror import errors, output
+from hfmirror.commands import options
+
+if TYPE_CHECKING:
+    from hfmirror.folder import Folder
+    from hfmirror.target import Target
+
+
+def card_of(folder: Folder, target: Target, *, version: str | None = None) -> str:
+    """Return the card that a first release of the folder as ``version`` would have. Raises CardError."""
+    from hfmirror import card, cardtext, layout
+    from hfmirror.facts import read_facts
+    from hfmirror.rules import CARD
+
+    files = {file.path: file.source for file in folder.files}
+    base = cardtext.decode(files[CARD].read_bytes(), str(files[CARD])) if CARD in files else None
+    facts = read_facts(files, repo_type=target.repo_type)
+    about = card.About(
+        repo_id=target.repo_id,
+        repo_type=target.repo_type,
+        version=version,
+        date=datetime.now(UTC),
+        tree=layout.outline(folder),
+        history=[],
+        url=None,
+    )
+    return card.render(facts, about, base=base)
+
+
+@click.command(short_help='Show or check the card that a release of a folder would have.')
+@click.argument('folder', type=click.Path(path_type=Path))
+@click.option('--check', is_flag=True, help='Check it as the Hub would, and say what is missing.')
+@click.option('--tag', metavar='T', help='The version it is for.')
+@options.where
+@options.as_json
+def command(
+    folder: Path,
+    check: bool,
+    tag: str | None,
+    repo: str | None,
+    repo_type: str,
+    branch: str | None,
+    remote: str | None,
+    config_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Print the card that a release of FOLDER would have; with --check, what is wrong with it.
+
+    \b
+    hfmirror card ./my_model
+    hfmirror card ./my_model --check
+
+    Nothing is sent or asked. Exit code 8 when the Hub would refuse the card.
+    """
+    from hfmirror import cardlint, place
+    from hfmirror import folder as folders
+    from hfmirror.config import home, load_config
+
+    where = place.Place(repo, repo_type, branch)
+    (target,) = place.targets_of(where, [remote or 'local'], load_config(config_file), home(), folder=folder)
+    text = card_of(folders.walk(folder), target, version=tag)
+    if not check:
+        output.document({'path': 'README.md', 'text': text}) if as_json else output.data(
+            text.removesuffix('\n')
+        )
+        return
+    problems = cardlint.lint(text, repo_type=repo_type)
+    if as_json:
+        output.document([problem._asdict() for problem in problems])
+    else:
+        for found in problems:
+            key = f'{found.key}: ' if found.key else ''
+            output.data(f'{found.path}:{found.line}: {found.severity}: {key}{found.message}')
+    wrong = [problem for problem in problems if problem.severity == 'error']
+    if wrong:
+        raise errors.CardError(
+            f'{folder}: the Hub would refuse this card: {output.count(len(wrong), "error")}. Mend README.md.'
+        )
+    if not as_json:
+        output.say(f'{folder}: the card is valid, {output.count(len(problems), "warning")}')

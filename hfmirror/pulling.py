@@ -1,0 +1,337 @@
+"""How does a version come into a folder? Only what is missing, checked while it is written, beside and then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from hfmirror import durable, errors, output
+from hfmirror.config import Home
+from hfmirror.delivery import Retry
+from hfmirror.fingerprint import blob_id
+from hfmirror.objects import RemoteObjects, objects_of
+from hfmirror.refs import Refs
+from hfmirror.repository import Repository
+from hfmirror.store import BLOCK
+from hfmirror.tree import Entry, Tree
+from hfmirror.versions import latest
+
+_TOGETHER = 256  # small files whose flush is shared
+_SMALL = 1024 * 1024  # bytes
+_THREADS = 4
+
+
+class Pulled(NamedTuple):
+    """What a pull did. ``bytes`` were fetched for ``fetched`` files; ``kept`` were there already."""
+
+    version: str
+    commit: str
+    fetched: int
+    kept: int
+    removed: int
+    size: int
+
+
+def find_version(refs: Refs, name: str, what: str) -> tuple[str, str]:
+    """Return (tag, commit) of a version or of ``latest``. Raises NotFoundError naming what there is."""
+    tag = latest(refs.tags) if name == 'latest' else name
+    if tag is None:
+        raise errors.NotFoundError(
+            f'{what}: it has no version yet. Make one with: hfmirror push FOLDER --tag v1.0.0'
+        )
+    if tag not in refs.tags:
+        import difflib
+
+        near = difflib.get_close_matches(tag, refs.tags, n=3)
+        hint = f'Is it {", ".join(near)}?' if near else "'hfmirror list-versions' shows what there is."
+        raise errors.NotFoundError(f'{what}: no version {tag}. {hint}')
+    return tag, refs.tags[tag][1]
+
+
+def pull(
+    repository: Repository,
+    version: str,
+    to: Path,
+    home: Home,
+    *,
+    path: str = '',
+    force: bool = False,
+    retry: Retry,
+) -> Pulled:
+    """Bring the files of a version into ``to``, or those under ``path`` of it; what an earlier pull put there and the
+    version does not have goes. Run again after a kill, it goes on where it was.
+
+    Raises ConflictError, before anything is written, for files that differ and that no pull wrote, unless ``force``.
+    """
+    tag, commit = find_version(repository.remote_refs(), version, str(repository.target))
+    repository.fetch(commit, f'refs/tags/{tag}')
+    tree = _part(repository.tree(commit), path, f'{repository.target} {tag}')
+    root = _root(to)
+    record = _Record(home.cache / 'pulled', root)
+    there = {name: _content_of(root / name, entry) for name, entry in tree.items()}
+    wanted = [entry for name, entry in tree.items() if there[name] != entry.oid]
+    _refuse_strangers(root, wanted, record, force=force)
+    _require_room(root, wanted)
+    _write(repository, root, wanted, record, retry)
+    removed = record.remove_others(tree) if not path else 0
+    record.save({**record.files, **{entry.path: entry.oid for entry in tree.values()}})
+    return Pulled(
+        tag, commit, len(wanted), len(tree) - len(wanted), removed, sum(entry.size for entry in wanted)
+    )
+
+
+class _Record:
+    """What pulls wrote into a folder: {path: oid}. Kept in the cache directory; losing it only makes pull more careful."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self.root = root
+        self._path = folder / f'{hashlib.sha256(os.fsencode(root)).hexdigest()[:24]}.json'
+        self.files: dict[str, str] = {}
+        with suppress(OSError, ValueError):
+            found = json.loads(self._path.read_text('utf-8'))
+            if isinstance(found, dict):
+                self.files = {str(name): str(oid) for name, oid in found.items()}
+
+    def wrote(self, name: str) -> bool:
+        """Return whether the file is as a pull wrote it."""
+        oid = self.files.get(name)
+        return (
+            oid is not None
+            and _content_of(self.root / name, Entry(name, oid, 0, is_lfs=len(oid) == 64)) == oid
+        )
+
+    def remove_others(self, tree: Tree) -> int:
+        """Remove the files that a pull wrote and ``tree`` does not have; returns how many there were."""
+        gone = [name for name in self.files if name not in tree and self.wrote(name)]
+        for name in gone:
+            (self.root / name).unlink()
+            with suppress(OSError):
+                for parent in (self.root / name).parents:
+                    if parent == self.root:
+                        break
+                    parent.rmdir()
+        self.files = {name: oid for name, oid in self.files.items() if name in tree}
+        return len(gone)
+
+    def save(self, files: Mapping[str, str]) -> None:
+        self.files = dict(files)
+        durable.write(self._path, json.dumps(self.files).encode())
+
+
+def _part(tree: Tree, path: str, what: str) -> Tree:
+    wanted = path.strip('/')
+    part = {
+        name: entry
+        for name, entry in tree.items()
+        if not wanted or name == wanted or name.startswith(f'{wanted}/')
+    }
+    if not part and wanted:
+        raise errors.NotFoundError(f"{what}: no file or folder '{path}' in it.")
+    for name in part:
+        _refuse_escape(name, what)
+    return part
+
+
+def _refuse_escape(name: str, what: str) -> None:
+    """A tree is made by others: no name in it may lead out of the folder or into a .git directory."""
+    parts = name.split('/')
+    if (
+        any(
+            part in ('', '.', '..') or part.lower() == '.git' or '\\' in part or '\0' in part
+            for part in parts
+        )
+        or Path(name).is_absolute()
+    ):
+        raise errors.RemoteError(
+            f'{what}: it holds a file named {name!r}, which leads out of the folder; nothing was written.'
+        )
+
+
+def _root(to: Path) -> Path:
+    if to.exists() and not to.is_dir():
+        raise errors.UsageError(f'--to {to}: a file is in the way. Name a folder.')
+    to.mkdir(parents=True, exist_ok=True)
+    return to.resolve()
+
+
+def _content_of(path: Path, entry: Entry) -> str | None:
+    """Return the oid that the file at ``path`` has when taken as ``entry`` is, None when there is no file."""
+    try:
+        if not path.is_file() or path.is_symlink():
+            return None
+        if entry.size and path.stat().st_size != entry.size:
+            return ''
+        with path.open('rb') as file:
+            return hashlib.file_digest(file, 'sha256').hexdigest() if entry.is_lfs else blob_id(file.read())
+    except OSError:
+        return None
+
+
+def _refuse_strangers(root: Path, wanted: Sequence[Entry], record: _Record, *, force: bool) -> None:
+    strangers = [
+        entry.path for entry in wanted if os.path.lexists(root / entry.path) and not record.wrote(entry.path)
+    ]
+    if strangers and not force:
+        names = ', '.join(strangers[:5]) + (f' and {len(strangers) - 5} more' if len(strangers) > 5 else '')
+        raise errors.ConflictError(
+            f'{root}: {names}: there already, with other content that no pull wrote. '
+            'Choose another --to, or overwrite with --force.'
+        )
+
+
+def _require_room(root: Path, wanted: Iterable[Entry]) -> None:
+    needed, free = sum(entry.size for entry in wanted), shutil.disk_usage(root).free
+    if needed > free:
+        raise errors.HfmirrorError(
+            f'{root}: {output.human_size(needed)} are to be fetched and {output.human_size(free)} are free. '
+            'Free some space, or choose another --to.'
+        )
+
+
+def _write(
+    repository: Repository, root: Path, wanted: Sequence[Entry], record: _Record, retry: Retry
+) -> None:
+    objects = objects_of(repository.target, repository.work)
+    _require_there(objects, wanted)
+    for entry in wanted:
+        _make_parent(root, entry.path)
+    plain = repository.blobs([entry.oid for entry in wanted if not entry.is_lfs])
+    with output.progress('fetching', sum(entry.size for entry in wanted)) as shown:
+        fetcher = _Fetcher(root, objects, plain, shown, retry)
+        small = [entry for entry in wanted if entry.size < _SMALL]
+        for start in range(0, len(small), _TOGETHER):
+            together = small[start : start + _TOGETHER]
+            fetcher.fetch(together)
+            record.save({**record.files, **{entry.path: entry.oid for entry in together}})
+        for entry in (entry for entry in wanted if entry.size >= _SMALL):
+            fetcher.fetch([entry])
+            record.save({**record.files, entry.path: entry.oid})
+
+
+def _require_there(objects: RemoteObjects, wanted: Sequence[Entry]) -> None:
+    missing = objects.missing(wanted)
+    if missing:
+        names = ', '.join(entry.path for entry in missing[:5])
+        raise errors.VerificationError(
+            f'{names}: the remote has lost {output.count(len(missing), "object")} of this version. '
+            'Push the folder it came from again, which sends what is missing.'
+        )
+
+
+def _make_parent(root: Path, name: str) -> None:
+    parent = (root / name).parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as e:
+        raise errors.ConflictError(
+            f'{parent}: a file is where a folder has to be. Move it away, or choose another --to.'
+        ) from e
+    if not parent.resolve().is_relative_to(root):
+        raise errors.ConflictError(
+            f'{parent}: a link that leads out of {root}. Remove it, or choose another --to.'
+        )
+
+
+class _Fetcher:
+    """Writes files of a version beside their names, and renames them when they are whole."""
+
+    def __init__(
+        self,
+        root: Path,
+        objects: RemoteObjects,
+        plain: Mapping[str, bytes],
+        shown: output.Progress,
+        retry: Retry,
+    ) -> None:
+        self.root, self.objects, self.plain, self.shown, self.retry = root, objects, plain, shown, retry
+
+    def fetch(self, entries: Sequence[Entry]) -> None:
+        """Fetch some files in parallel; all are on disk under their names when this returns."""
+        if len(entries) == 1:
+            parts = [self._part(entries[0])]
+        else:
+            with ThreadPoolExecutor(_THREADS) as pool:
+                parts = list(pool.map(self._part, entries))
+        durable.flush(parts)
+        for part, entry in zip(parts, entries, strict=True):
+            final = self.root / entry.path
+            if final.is_dir() and not final.is_symlink():
+                raise errors.ConflictError(
+                    f'{final}: a folder is where a file has to be. Move it away, or choose another --to.'
+                )
+            os.replace(part, final)
+        durable.flush(sorted({(self.root / entry.path).parent for entry in entries}))
+
+    def _part(self, entry: Entry) -> Path:
+        final = self.root / entry.path
+        part = final.with_name(f'.{final.name[:100]}.{entry.oid[:12]}.part')
+        if not entry.is_lfs:
+            part.write_bytes(self.plain[entry.oid])
+            self.shown.advance(entry.size)
+            return part
+        for attempt in range(self.retry.times + 1):
+            try:
+                self._download(entry, part)
+                return part
+            except (errors.NetworkError, http.client.HTTPException, ConnectionError, TimeoutError) as e:
+                if attempt == self.retry.times:
+                    raise errors.NetworkError(
+                        f'{entry.path}: {e} Run the same command again to go on from there.'
+                    ) from e
+                time.sleep(self.retry.delay_s * 2**attempt)
+        raise AssertionError('unreachable')
+
+    def _download(self, entry: Entry, part: Path) -> None:
+        digest = hashlib.sha256()
+        have = _resume(part, digest, entry.size)
+        with (
+            self.objects.open(entry, offset=have) as (stream, offset),
+            part.open('r+b' if have else 'wb') as file,
+        ):
+            if offset != have:
+                digest, have = hashlib.sha256(), 0
+            file.seek(have)
+            file.truncate()
+            self.shown.advance(have)
+            _copy(stream, file, digest, entry.size - have, self.shown)
+        if digest.hexdigest() != entry.oid:
+            if part.stat().st_size < entry.size:
+                raise ConnectionError('the connection ended early.')
+            part.unlink()
+            raise errors.VerificationError(
+                f'{entry.path}: what the remote sent is not what was released (sha256 {digest.hexdigest()[:12]}, '
+                f"expected {entry.oid[:12]}); it was thrown away. See 'hfmirror verify --content'."
+            )
+
+
+def _resume(part: Path, digest: hashlib._Hash, size: int) -> int:
+    """Feed what an earlier run fetched to ``digest`` and return how many bytes it is."""
+    have = 0
+    with suppress(FileNotFoundError), part.open('rb') as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+            have += len(block)
+    if 0 < have < size:
+        return have
+    part.unlink(missing_ok=True)
+    return 0
+
+
+def _copy(
+    stream: IO[bytes], file: IO[bytes], digest: hashlib._Hash, length: int, shown: output.Progress
+) -> None:
+    """Copy at most ``length`` bytes: a server that sends more is not believed."""
+    while length > 0 and (block := stream.read(min(BLOCK, length))):
+        digest.update(block)
+        file.write(block)
+        length -= len(block)
+        shown.advance(len(block))
