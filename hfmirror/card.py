@@ -61,12 +61,11 @@ def source(text: str) -> str | None:
 
 
 def _wants_title(base: str) -> bool:
-    """Tell whether the card ``base`` lacks a heading of the first level and begins with our overview, if with anything."""
-    places = regions.find(base, NAME)
-    before = base[: places['overview'].start] if 'overview' in places else regions.without(base, NAME)
-    return not frontmatter.split(before).body.strip('\ufeff\r\n\t ') and not _has_title(
-        regions.without(base, NAME)
-    )
+    """Tell whether the card ``base`` lacks a heading of the first level, and nobody's words come before our regions."""
+    words = regions.without(base, NAME)
+    starts = [place.start for name, place in regions.find(base, NAME).items() if name in regions.ORDER]
+    before = base[: min(starts)] if starts else words
+    return not frontmatter.split(before).body.strip('\ufeff\r\n\t ') and not _has_title(words)
 
 
 def _has_title(text: str) -> bool:

@@ -58,9 +58,8 @@ def digest(lines: str) -> str:
 
 def owned_keys(text: str, state: State) -> set[str]:
     """Return the front-matter keys of ``text`` that are as hfmirror wrote them."""
-    yaml = frontmatter.split(text).yaml
-    found = {key: frontmatter.block(yaml, key) for key in state.keys}
-    return {key for key, lines in found.items() if lines is not None and digest(lines) == state.keys[key]}
+    found = frontmatter.texts(frontmatter.split(text).yaml)
+    return {key for key in state.keys if key in found and digest(found[key]) == state.keys[key]}
 
 
 def own_values(text: str, name: str) -> dict[str, Any]:
@@ -105,10 +104,10 @@ def _free_keys(base: str, keys: Mapping[str, str | None], state: State) -> dict[
 
 def _digests(text: str, values: Mapping[str, str | None], state: State) -> dict[str, str]:
     """Return {key: digest} for the keys just written, those of before left as they are, and those taken out by a person."""
-    yaml = frontmatter.split(text).yaml
+    found = frontmatter.texts(frontmatter.split(text).yaml)
     digests = {}
     for key in {*state.keys, *values}:
-        lines = frontmatter.block(yaml, key)
+        lines = found.get(key)
         if lines is None and key not in values:
             digests[key] = state.keys[key]
         elif lines is not None and (key in values or digest(lines) == state.keys[key]):
@@ -122,13 +121,13 @@ def generated_in(text: str) -> Generated:
     yaml = frontmatter.split(text).yaml
     ours = owned_keys(text, state)
     theirs = frontmatter.parse(yaml).keys() - ours
-    keys = {
-        key: frontmatter.block(yaml, key)
-        for key in KEYS
-        if key not in theirs and (key in ours or key not in state.keys)
-    }
+    lines = frontmatter.texts(yaml)
+    free = [key for key in KEYS if key not in theirs and (key in ours or key not in state.keys)]
+    keys = {key: lines.get(key) for key in free}
     inside = regions.content(text, NAME)
-    return Generated(keys, {name: inside[name] for name in inside if name != 'state'}, state.source)
+    return Generated(
+        keys, {name: inside[name] for name in regions.ORDER[:-1] if name in inside}, state.source
+    )
 
 
 def words(text: str) -> str:

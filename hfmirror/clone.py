@@ -28,8 +28,10 @@ _CLONE_CONFIG = {
     'core.logAllRefUpdates': 'false',
     'core.symlinks': 'false',  # a hostile repository's link is checked out as text, nothing is written through it
     'gc.auto': '0',
+    'fastimport.unpackLimit': '100',
     'lfs.allowincompletepush': 'false',
     'lfs.locksverify': 'false',
+    'pack.window': '0',  # pointers do not shrink against each other; searching ten thousand of them takes a second
     'push.followTags': 'false',
     'user.useConfigOnly': 'true',  # never a name guessed from the machine
 }

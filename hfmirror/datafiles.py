@@ -16,9 +16,11 @@ from hfmirror import parquet, weights
 # What `datasets` loads without being told how; other files of a dataset repository are only files.
 LOADABLE = ('.parquet', '.jsonl', '.csv')
 _KNOWN = (*LOADABLE, '.npy')
-# A text file up to this size is read whole, so that its rows are counted exactly; of a larger one only the beginning.
-_COUNTED_SIZE = 2 * 2**20
+# Text files of together up to this size are read whole, so that their rows are counted exactly; else each one's beginning.
+_COUNTED_SIZE = 8 * 2**20
+_BEGINNING = 2**16
 _FILES_READ = 2_000
+_PATTERNS = 3
 _COLUMNS = 20_000
 _SPLIT_WORDS = {
     'train': 'train',
@@ -88,7 +90,8 @@ def read_data(files: Mapping[str, Path]) -> Data | None:
     if suffix is None:
         return None
     paths = sorted(path for path in files if path.lower().endswith(suffix))
-    tables = [read_table(files[path], path) for path in paths[:_FILES_READ]]
+    limit = _COUNTED_SIZE if _size(files, paths) <= _COUNTED_SIZE else _BEGINNING
+    tables = [read_table(files[path], path, limit=limit) for path in paths[:_FILES_READ]]
     alike = len({_shape(table) for table in tables}) == 1 and len(paths) == len(tables)
     rows = {table.path: table.rows for table in tables} if alike else {}
     total = _sum([rows.get(path) for path in paths])
@@ -100,6 +103,10 @@ def read_data(files: Mapping[str, Path]) -> Data | None:
         loadable=suffix in LOADABLE,
         first=paths[0],
     )
+
+
+def _size(files: Mapping[str, Path], paths: list[str]) -> int:
+    return sum(files[path].stat().st_size for path in paths)
 
 
 def _shape(table: Table) -> tuple[object, ...]:
@@ -139,15 +146,18 @@ def size_category(rows: int | None) -> str | None:
     return next((word for limit, word in _SIZES if rows < limit), 'n>1T')
 
 
-def read_table(path: Path, name: str) -> Table:
-    """Return what the data file at ``path`` tells, under ``name``; a broken one tells nothing."""
+def read_table(path: Path, name: str, *, limit: int = _COUNTED_SIZE) -> Table:
+    """Return what the data file at ``path`` tells, under ``name``; a broken one tells nothing.
+
+    Of a text file no more than ``limit`` bytes are read; the rows of a longer one are not known.
+    """
     suffix = PurePosixPath(name).suffix.lower()
     if suffix == '.npy':
         return _npy(path, name)
     if suffix == '.parquet':
         schema = parquet.read_schema(path)
         return Table(name, schema.rows, schema.columns[:_COLUMNS]) if schema else Table(name, None, ())
-    text, whole = _beginning(path)
+    text, whole = _beginning(path, limit)
     if text is None:
         return Table(name, None, ())
     return _jsonl(text, name, whole) if suffix == '.jsonl' else _csv(text, name, whole)
@@ -165,11 +175,11 @@ def _npy(path: Path, name: str) -> Table:
     )
 
 
-def _beginning(path: Path) -> tuple[str | None, bool]:
+def _beginning(path: Path, limit: int) -> tuple[str | None, bool]:
     """Return (text, whether that is the whole file); None for what is not UTF-8."""
     with path.open('rb') as file:
-        content = file.read(_COUNTED_SIZE + 1)
-    whole = len(content) <= _COUNTED_SIZE
+        content = file.read(limit + 1)
+    whole = len(content) <= limit
     if not whole:
         content = content[: content.rfind(b'\n') + 1]
     try:
@@ -213,10 +223,10 @@ def _csv(text: str, name: str, whole: bool) -> Table:
     try:
         rows = csv.reader(io.StringIO(text), strict=True)
         header = next(rows, [])
-        count = sum(1 for row in rows if row)
+        count = sum(1 for row in rows if row) if whole else None
     except csv.Error:
         return Table(name, None, ())
-    return Table(name, count if whole else None, tuple((column, '') for column in header[:_COLUMNS]))
+    return Table(name, count, tuple((column, '') for column in header[:_COLUMNS]))
 
 
 def _splits(paths: list[str], rows: Mapping[str, int | None], *, all_paths: list[str]) -> tuple[Split, ...]:
@@ -248,15 +258,15 @@ def split_of(path: str) -> str | None:
 
 
 def _patterns(paths: list[str], all_paths: list[str]) -> tuple[str, ...]:
-    """Return few patterns that match ``paths`` and nothing else of ``all_paths``, () when there are none."""
+    """Return few patterns that match each of ``paths`` once and nothing else of ``all_paths``, () when there are none."""
     if any(re.search(r'[*?\[\]{}!]', path) for path in paths):
         return ()
-    if len(paths) <= 3:
+    if len(paths) <= _PATTERNS:
         return tuple(paths)
-    patterns = sorted({re.sub(r'\d+(?=[^/]*$)', '*', path) for path in paths})
-    patterns = [re.sub(r'\*(?:-of-)\*', '*', pattern) for pattern in patterns]
-    matched = {path for path in all_paths if any(_matches(path, pattern) for pattern in patterns)}
-    return tuple(patterns) if len(patterns) <= 3 and matched == set(paths) else ()
+    wide = sorted({re.sub(r'\d+(?=[^/]*$)', '*', path).replace('*-of-*', '*') for path in paths})
+    patterns = [one for one in wide if not any(_matches(one, other) for other in wide if other != one)]
+    matched = sorted(path for path in all_paths for pattern in patterns if _matches(path, pattern))
+    return tuple(patterns) if len(patterns) <= _PATTERNS and matched == sorted(paths) else ()
 
 
 def _matches(path: str, pattern: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -77,7 +77,10 @@ def prove(repository: Repository, entry: Entry, tree: Mapping[str, File], object
             f'{repository.target}: the branch {repository.target.branch} does not hold the commit {entry.commit[:10]} '
             "that was pushed. Run 'hfmirror verify'."
         )
-    missing = objects.missing(tree.values())
+    _require_confirmed(repository, objects.missing(tree.values()))
+
+
+def _require_confirmed(repository: Repository, missing: Sequence[File]) -> None:
     if missing:
         names = ', '.join(file.path for file in missing[:5])
         raise errors.VerificationError(
@@ -92,7 +95,7 @@ def _deliver_once(repository: Repository, outbox: Outbox, entry: Entry) -> Entry
         create_bare(target.path, target.branch)
     tree = repository.tree(entry.commit)
     objects = objects_of(target, repository.work)
-    _send_objects(outbox, entry, objects)
+    _send_objects(repository, outbox, entry, objects)
     if not _arrived(entry, repository.remote_refs()):
         repository.push(_refspecs(entry, target.branch))
     prove(repository, entry, tree, objects)
@@ -100,13 +103,20 @@ def _deliver_once(repository: Repository, outbox: Outbox, entry: Entry) -> Entry
     return entry
 
 
-def _send_objects(outbox: Outbox, entry: Entry, objects: RemoteObjects) -> None:
+def _send_objects(repository: Repository, outbox: Outbox, entry: Entry, objects: RemoteObjects) -> None:
     wanted = {held.oid: held for held in entry.objects}
     absent = objects.missing(File(held.path, held.oid, held.size, is_lfs=True) for held in wanted.values())
     _require_intact(outbox, entry)
+    gone = [file.path for file in absent if not outbox.store.has(file.oid, file.size)]
+    if gone:
+        raise errors.SourceChanged(
+            f'{", ".join(gone[:5])}: neither here nor on the remote any more. Push {entry.folder} again.'
+        )
     objects.send(outbox.store, [wanted[file.oid] for file in absent])
     # git-lfs looks at sizes only: what was written while it was sent must not become a release.
     _require_intact(outbox, entry)
+    # Asked before the refs move: no tag ever points at an object that is not there.
+    _require_confirmed(repository, objects.missing(absent))
 
 
 def _require_intact(outbox: Outbox, entry: Entry) -> None:

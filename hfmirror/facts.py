@@ -31,9 +31,8 @@ _CONFIGS = (
     'model_index.json',
     'training_args.json',
     'trainer_state.json',
-    'all_results.json',
-    'eval_results.json',
 )
+_RESULTS = ('all_results.json', 'eval_results.json')
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,8 @@ def read_facts(files: Mapping[str, Path], *, repo_type: str = 'model') -> Facts:
     Raises: CardError when one of the JSON files is not JSON, a metric is NaN or Infinity, or the front matter is broken;
     SourceError when a file cannot be read.
     """
-    configs = {name: jsonfile.read(files[name], name) for name in _CONFIGS if name in files}
+    names = _RESULTS if repo_type == 'dataset' else (*_CONFIGS, *_RESULTS) if repo_type == 'model' else ()
+    configs = {name: jsonfile.read(files[name], name) for name in names if name in files}
     try:
         facts = Facts(repo_type=repo_type, license=_licence(files))
         if repo_type == 'dataset':
@@ -131,16 +131,15 @@ def _mapping(value: object) -> dict[str, Any]:
 
 def told(facts: Facts, values: Mapping[str, Any]) -> Facts:
     """Return ``facts`` with what a person wrote in the front matter ``values`` in place of what files tell."""
-    words = {
+    new: dict[str, Any] = {
         key: values[key] for key in ('library_name', 'pipeline_tag', 'license') if _is_word(values.get(key))
     }
-    lists = {}
     for key in ('base_model', 'datasets', 'language', 'tags'):
         # A trainer that began from a folder writes its path as base model; what is no name on the Hub is not told on.
         fits = hubids.is_name if key in ('base_model', 'datasets') else _is_word
         if items := _items(values.get(key)):
-            lists[key] = tuple(item for item in items if fits(item))
-    return replace(facts, **words, **lists)
+            new[key] = tuple(item for item in items if fits(item))
+    return replace(facts, **new)
 
 
 def _is_word(value: object) -> bool:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, NamedTuple, TypeVar
@@ -15,8 +15,12 @@ from hfmirror import errors, lfs, output
 from hfmirror.folder import SourceFile
 from hfmirror.statcache import Known, Stamp, StatCache
 from hfmirror.store import ObjectStore, copy_hashed
+from hfmirror.tree import blob_id
 
 Result = TypeVar('Result')
+
+_SMALL = 1024 * 1024  # bytes
+_BATCH = 64  # small files handed to a thread at once
 
 
 class Found(NamedTuple):
@@ -90,15 +94,15 @@ class Reader:
         return Known(file.tell(), oid, None, is_text=False)
 
     def _small(self, file: IO[bytes], job: Job) -> Known:
-        # A file may have grown past the limit since it was listed: then the rest is not read, and it is read again.
-        content = file.read(lfs.LFS_FROM + 1)
+        # The size it has now, which may not be the one it was listed with.
+        content = file.read(os.fstat(file.fileno()).st_size)
         if job.to_lfs and lfs.parse_pointer(content):
             raise errors.SourceError(
                 f'{job.file.source}: a git-lfs pointer stands where the file should be. '
                 f"Run 'git lfs pull' in the folder it came from, or leave it out with --exclude {job.file.path}."
             )
         is_text = lfs.is_text(content)
-        if is_text and not job.to_lfs:
+        if is_text and not job.to_lfs and len(content) < lfs.LFS_FROM:
             return Known(len(content), None, blob_id(content), is_text)
         oid = hashlib.sha256(content).hexdigest()
         if self.store is not None and job.copy and content:
@@ -133,11 +137,6 @@ def steadily(file: SourceFile, read: Callable[[IO[bytes]], Result]) -> tuple[Sta
     )
 
 
-def blob_id(content: bytes) -> str:
-    """Return git's id of a blob with that content (sha1 over a header and the bytes)."""
-    return hashlib.sha1(b'blob %d\0' % len(content) + content, usedforsecurity=False).hexdigest()
-
-
 def _open_regular(path: Path) -> IO[bytes]:
     # A FIFO put in a file's place would block for ever; O_NONBLOCK opens it at once and the check turns it away.
     handle = os.open(path, os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0) | getattr(os, 'O_BINARY', 0))
@@ -155,15 +154,29 @@ def _from_cache(job: Job, cached: Mapping[str, tuple[Stamp, Known]]) -> Found | 
     return Found(stamp, known) if needed or known.size == 0 else None
 
 
-def _map(work: Callable[[Job], Found], jobs: Sequence[Job], *, threads: int) -> Iterable[Found]:
-    """Return ``work`` of each job in order, largest first in time; one thread means plain ``map`` for a debugger."""
+def _map(work: Callable[[Job], Found], jobs: Sequence[Job], *, threads: int) -> list[Found]:
+    """Return ``work`` of each job in order; one thread means plain ``map``, for a debugger.
+
+    The largest files begin first. Small ones go to a thread by the dozen: handing each over costs more than reading it.
+    """
     if threads == 1 or len(jobs) < 2:
         return [work(job) for job in jobs]
-    order = sorted(range(len(jobs)), key=lambda i: -jobs[i].file.stat.st_size)
+    batches = _batches(jobs)
+    results: dict[int, Found] = {}
     with ThreadPoolExecutor(threads) as pool:
-        futures = {i: pool.submit(work, jobs[i]) for i in order}
+        futures = [pool.submit(lambda batch: [(i, work(jobs[i])) for i in batch], batch) for batch in batches]
         try:
-            return [futures[i].result() for i in range(len(jobs))]
+            for future in futures:
+                results.update(future.result())
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    return [results[i] for i in range(len(jobs))]
+
+
+def _batches(jobs: Sequence[Job]) -> list[list[int]]:
+    """Return the numbers of the jobs, the largest first, those of small files in batches."""
+    order = sorted(range(len(jobs)), key=lambda i: -jobs[i].file.stat.st_size)
+    large = [i for i in order if jobs[i].file.stat.st_size >= _SMALL]
+    small = order[len(large) :]
+    return [[i] for i in large] + [small[start : start + _BATCH] for start in range(0, len(small), _BATCH)]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from hfmirror.errors import CardError
@@ -20,8 +21,8 @@ from hfmirror.errors import CardError
 # The Hub's own expression (and huggingface_hub's): what does not match is no front matter to either.
 _BLOCK = re.compile(r'^(\s*---(?:\r\n|\r|\n))([\S\s]*?)((?:\r\n|\r|\n)---[ \t]*(\r\n|\n|$))')
 _EMPTY = re.compile(r'^(\s*---(?:\r\n|\r|\n))(---[ \t]*(?:\r\n|\n|$))')
-_DEPTH = 12
-_LIMIT = 2**20  # characters; the YAML of a real card is a few kilobytes
+_LIMIT = 2**20  # characters; the longest real ones, of datasets with hundreds of configs, have half of that
+_DEEPEST = 1000
 
 
 class Parts(NamedTuple):
@@ -75,13 +76,14 @@ def parse(yaml: str) -> dict[str, Any]:
 
     Raises: YamlProblem when it cannot be read, has a key twice or is not a mapping.
     """
-    from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     if len(yaml) > _LIMIT:
         raise YamlProblem(f'the block is longer than {_LIMIT:,} characters', 1, 1)
+    if _brackets(yaml) > _DEEPEST:
+        raise YamlProblem('the block is nested too deeply', 1, 1)
     try:
-        data = YAML(typ='safe', pure=True).load(yaml)
+        data = _reader('safe').load(yaml)
     except MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -98,6 +100,23 @@ def parse(yaml: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise YamlProblem('the block is not a list of "key: value" lines', 1, 1)
     return data
+
+
+def _brackets(yaml: str) -> int:
+    """Return how many brackets are open at most; the reader's time grows with the square of that."""
+    deepest = depth = 0
+    for bracket in re.findall(r'[\[\]{}]', yaml):
+        depth += 1 if bracket in '[{' else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _reader(kind: str) -> Any:
+    from ruamel.yaml import YAML
+
+    reader = YAML(typ=kind, pure=True)
+    reader.composer.warn_double_anchors = False  # it would print; YAML allows them
+    return reader
 
 
 def _sentence(problem: str | None) -> str:
@@ -135,9 +154,7 @@ def blocks(yaml: str) -> dict[str, tuple[int, int]]:
     Comments and blank lines between two keys belong to neither. {} for a flow mapping such as ``{license: mit}``,
     whose keys have no lines of their own. ``yaml`` is one that ``parse`` reads.
     """
-    from ruamel.yaml import YAML
-
-    root = YAML(typ='rt', pure=True).compose(yaml)
+    root = _root(yaml)
     if root is None or root.flow_style:
         return {}
     lines = _split_lines(yaml)
@@ -146,6 +163,11 @@ def blocks(yaml: str) -> dict[str, tuple[int, int]]:
         str(key.value): (start, _last_line(lines, start, end, value.end_mark))
         for (key, value), start, end in zip(root.value, starts, [*starts[1:], len(lines)], strict=True)
     }
+
+
+@lru_cache(maxsize=4)  # the same block is looked at from many sides while a card is made
+def _root(yaml: str) -> Any:
+    return _reader('rt').compose(yaml)
 
 
 def _last_line(lines: list[str], start: int, end: int, mark: Any) -> int:
@@ -161,12 +183,10 @@ def _split_lines(text: str) -> list[str]:
     return re.findall(r'[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+', text)
 
 
-def block(yaml: str, key: str) -> str | None:
-    """Return the lines of ``key`` with LF line ends and no end at the last, None when it is not there."""
-    place = blocks(yaml).get(key)
-    if place is None:
-        return None
-    return '\n'.join(line.rstrip('\r\n') for line in _split_lines(yaml)[slice(*place)])
+def texts(yaml: str) -> dict[str, str]:
+    """Return {top-level key: its lines} with LF line ends and no end at the last."""
+    lines = [line.rstrip('\r\n') for line in _split_lines(yaml)]
+    return {key: '\n'.join(lines[slice(*place)]) for key, place in blocks(yaml).items()}
 
 
 def change(text: str, values: Mapping[str, str | None]) -> str:
@@ -183,7 +203,8 @@ def change(text: str, values: Mapping[str, str | None]) -> str:
     if parts.yaml.strip() and not blocks(parts.yaml) and parse(parts.yaml):
         return text
     yaml = _changed(parts.yaml, values, newline)
-    closing = parts.closing if parts.yaml or not yaml else newline + parts.closing
+    # '---' right below '---' has no line end of its own before it.
+    closing = newline + parts.closing if yaml and parts.closing.startswith('---') else parts.closing
     if not yaml and parts.yaml:
         closing = parts.closing.lstrip('\r\n')
     return parts.opening + yaml + closing + parts.body
@@ -216,13 +237,14 @@ def _changed(yaml: str, values: Mapping[str, str | None], newline: str) -> str:
     if not lines:
         return ''
     # The line end before the closing '---' belongs to the closing, so the last line has none.
-    ends = [end or newline for end in ends[:-1]] + ['']
+    last = newline if yaml.endswith(('\r', '\n')) else ''
+    ends = [end or newline for end in ends[:-1]] + [last]
     return ''.join(line + end for line, end in zip(lines, ends, strict=True))
 
 
 def line_end(text: str) -> str:
-    """Return the line end that ``text`` uses first: CRLF, CR or LF."""
-    match = re.search(r'\r\n|\r|\n', text)
+    """Return CRLF when the first line of ``text`` ends so, else LF. To the Hub a lone CR ends no front matter."""
+    match = re.search(r'\r?\n', text)
     return match[0] if match else '\n'
 
 
@@ -293,22 +315,20 @@ def _number(value: Any) -> Any:
 
 def places(yaml: str) -> dict[str, Place]:
     """Return {dotted path such as ``model-index[0].name``: its place}. ``yaml`` is one that ``parse`` reads."""
-    from ruamel.yaml import YAML
-
-    root = YAML(typ='rt', pure=True).compose(yaml)
-    return dict(_walk(root, '', 0)) if root is not None else {}
+    root = _root(yaml)
+    return dict(_walk(root, '', set())) if root is not None else {}
 
 
-def _walk(node: Any, path: str, depth: int) -> Iterator[tuple[str, Place]]:
-    if depth > _DEPTH:
-        return  # deeper than any key the Hub knows, or an alias to itself
-    if isinstance(node.value, str):
+def _walk(node: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Place]]:
+    """Yield what is below ``node``. What aliases name again is passed over: they can make much of little, or a circle."""
+    if isinstance(node.value, str) or id(node) in seen:
         return
+    seen.add(id(node))
     for index, item in enumerate(node.value):
         key, value = item if isinstance(item, tuple) else (None, item)
         name = f'[{index}]' if key is None else f'.{key.value}' if path else str(key.value)
         yield path + name, Place((key or value).start_mark.line, _is_bare(value))
-        yield from _walk(value, path + name, depth + 1)
+        yield from _walk(value, path + name, seen)
 
 
 def _is_bare(node: Any) -> bool:

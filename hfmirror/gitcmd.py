@@ -53,6 +53,7 @@ _ALWAYS = {
 }
 
 _CREDENTIALS = re.compile(r'(?<=://)[^/@\s]+@')
+_NO_ROOM = r'No space left on device|Disk quota exceeded|Out of diskspace|File too large'
 _TOKEN = re.compile(r'\b(?:hf|api_org)_[A-Za-z0-9]{8,}|(?i:(?<=authorization: )\S+ \S+)')
 
 
@@ -99,8 +100,19 @@ def run(
     except OSError as e:
         raise errors.GitError(f'{command[0]} cannot be started: {e.strerror}.') from e
     if done.returncode != 0:
-        raise GitFailed(command, done.returncode, done.stderr.decode('utf-8', 'replace'))
+        raise _failed(command, done.returncode, done.stderr.decode('utf-8', 'replace'), cwd)
     return done.stdout
+
+
+def _failed(
+    command: tuple[str, ...], returncode: int, stderr: str, cwd: Path | None
+) -> errors.HfmirrorError:
+    # What the other side of a connection says begins with `remote:`; its disk is a matter of the remote.
+    if re.search(rf'^(?!remote:).*(?:{_NO_ROOM})', stderr, re.MULTILINE):
+        return errors.HfmirrorError(
+            f'{cwd or Path.cwd()}: the disk is full, {" ".join(command[:2])} could not go on. Free some space and try again.'
+        )
+    return GitFailed(command, returncode, stderr)
 
 
 def git(
@@ -199,7 +211,7 @@ def _sshcommand(cwd: Path) -> str:
 # What git and git-lfs say, in English, and what it means. The first match wins.
 _MEANINGS: tuple[tuple[str, type[errors.HfmirrorError], str], ...] = (
     (
-        r'No space left on device|Disk quota exceeded',
+        _NO_ROOM,
         errors.HfmirrorError,
         'The disk is full: free some space and push again',
     ),
@@ -217,7 +229,7 @@ _MEANINGS: tuple[tuple[str, type[errors.HfmirrorError], str], ...] = (
         'Try again when it can be reached',
     ),
     (
-        r'does not appear to be a git repository|[Rr]epository .*not found|not a git repository|does not exist|error: 404\b|HTTP 404',
+        r'does not appear to be a git repository|[Rr]epository .*not found|not a git repository|invalid gitfile|does not exist|error: 404\b|HTTP 404',
         errors.NotFoundError,
         'Check the address, or create the repository there first',
     ),
@@ -226,11 +238,8 @@ _MEANINGS: tuple[tuple[str, type[errors.HfmirrorError], str], ...] = (
 
 def meaning(failure: GitFailed, what: str) -> errors.HfmirrorError:
     """Return our error for a git command that talked to a remote; ``what`` names the repository."""
-    said = next(
-        (line for line in reversed(failure.stderr.splitlines()) if re.search('fatal|error|rejected', line)),
-        failure.stderr,
-    )
     for pattern, kind, advice in _MEANINGS:
-        if re.search(pattern, failure.stderr):
-            return kind(f'{what}: {said.strip()}. {advice}.')
+        said = next((line for line in failure.stderr.splitlines() if re.search(pattern, line)), None)
+        if said is not None:
+            return kind(f'{what}: {said.strip().rstrip(".")}. {advice}.')
     return errors.RemoteError(f'{what}: {failure.stderr or failure}')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from hfmirror import vocabulary
 
@@ -25,17 +25,17 @@ _FILE = re.compile(
 )
 
 
-def is_id(name: object) -> bool:
+def is_id(name: object) -> TypeGuard[str]:
     """Tell whether ``name`` has the form NAMESPACE/NAME of the Hub."""
     return isinstance(name, str) and bool(_ID.fullmatch(name)) and '--' not in name and '..' not in name
 
 
-def is_name(name: object) -> bool:
+def is_name(name: object) -> TypeGuard[str]:
     """Tell whether ``name`` can be a repository of the Hub, with a namespace or, as of old, without."""
     return is_id(name) or (isinstance(name, str) and bool(re.fullmatch(_PART, name)))
 
 
-def on_hub(name: object) -> bool:
+def on_hub(name: object) -> TypeGuard[str]:
     """Tell whether ``name`` is more likely a repository of the Hub than a relative path."""
     if not isinstance(name, str) or not is_id(name):
         return False
@@ -43,30 +43,27 @@ def on_hub(name: object) -> bool:
     return not (_LOCAL_FIRST.fullmatch(first) or _LOCAL_LAST.fullmatch(last) or _FILE.search(last))
 
 
-def _old(name: object, kind: str) -> bool:
-    """Tell whether ``name`` is one from before the Hub had namespaces; any other without a slash may be a folder."""
-    return isinstance(name, str) and name in vocabulary.words(kind)
+def _is(name: object, old: str) -> TypeGuard[str]:
+    """Tell whether ``name`` is on the Hub, also as one of the ``old`` names from before it had namespaces."""
+    return on_hub(name) or (isinstance(name, str) and name in vocabulary.words(old))
 
 
 def base_model(
     adapter: Mapping[str, Any], config: Mapping[str, Any], arguments: Mapping[str, Any]
 ) -> tuple[str, ...]:
     """Return the first name of a base model that is one on the Hub, in a tuple, or ()."""
-    names = (
-        adapter.get('base_model_name_or_path'),
-        config.get('_name_or_path'),
-        arguments.get('model_name_or_path'),
-    )
-    if names[0] is not None:
-        names = names[:1]  # an adapter knows what it was made for; what else is told is about something else
-    return next(((name,) for name in names if on_hub(name) or _old(name, 'old_models')), ())
+    names = [config.get('_name_or_path'), arguments.get('model_name_or_path')]
+    if adapter.get('base_model_name_or_path') is not None:
+        # An adapter knows what it was made for; what else is told is about something else.
+        names = [adapter['base_model_name_or_path']]
+    return next(((name,) for name in names if _is(name, 'old_models')), ())
 
 
 def datasets(arguments: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the datasets of the Hub that the training arguments name."""
     value = arguments.get('dataset_name')
     names = value if isinstance(value, list) else [value]
-    return tuple(dict.fromkeys(name for name in names if on_hub(name) or _old(name, 'old_datasets')))
+    return tuple(dict.fromkeys(name for name in names if _is(name, 'old_datasets')))
 
 
 def languages(value: object) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ _STEERS = 'would steer git in the release'
 _CACHES = {'__pycache__', '.ipynb_checkpoints', '.huggingface'}
 _STEERING = {'.gitattributes', '.gitmodules', '.lfsconfig'}
 _LARGEST = 1024 * 1024  # bytes of an ignore file; it is read whole
+_LONGEST_LINE = 4096  # no path is longer; a pattern of a megabyte takes minutes to compile
 # macOS does not see these in a name: '.g\u200cit' is .git there. The list is git's own (utf8.c).
 _UNSEEN = re.compile('[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]')
 # The short names Windows gives to .git, .gitattributes and .gitmodules.
@@ -122,11 +123,12 @@ def read_rules(folder: str, directory: str, present: Sequence[str]) -> IgnoreRul
 def _patterns(path: Path) -> list[Pattern]:
     with path.open('rb') as file:
         content = file.read(_LARGEST + 1)
-    if len(content) > _LARGEST:
-        raise SourceError(
-            f'{path}: larger than 1 MiB, no list of files to leave out. Make it shorter, or remove it.'
-        )
     lines = content.removeprefix(b'\xef\xbb\xbf').decode('latin-1').split('\n')
+    if len(content) > _LARGEST or max(map(len, lines)) > _LONGEST_LINE:
+        raise SourceError(
+            f'{path}: larger than 1 MiB, or with a line of more than 4,096 bytes; that is no list of files to leave out. '
+            'Make it shorter, or remove it.'
+        )
     return [pattern for line in lines if (pattern := parse_line(line)) is not None]
 
 

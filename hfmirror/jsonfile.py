@@ -11,7 +11,7 @@ from typing import Any
 from hfmirror.errors import CardError, SourceError
 
 # A trainer_state.json of a long run has some ten megabytes. What is larger is not one of the files we know.
-LIMIT = 32 * 2**20
+LIMIT = 16 * 2**20
 
 
 def read(path: Path, name: str) -> Any:

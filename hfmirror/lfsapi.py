@@ -61,11 +61,23 @@ class LfsServer:
         if offset:
             headers['Range'] = f'bytes={offset}-'
         try:
-            answer = self._opener.open(Request(action.href, headers=headers), timeout=_TIMEOUT_S)
+            answer = self._open(action.href, headers)
         except (OSError, ValueError) as e:
             raise self._failure(e, action.href) from e
         with answer:
             yield answer, offset if answer.status == 206 else 0
+
+    def _open(self, url: str, headers: Mapping[str, str]) -> Any:
+        try:
+            return self._opener.open(Request(url, headers=dict(headers)), timeout=_TIMEOUT_S)
+        except HTTPError as e:
+            # A host that puts no header into its answers asks for the user there too; git knows by URL whom it knows.
+            credential = (
+                _credential(url, self.clone) if e.code == 401 and 'Authorization' not in headers else {}
+            )
+            if not credential:
+                raise
+        return self._opener.open(Request(url, headers={**headers, **credential}), timeout=_TIMEOUT_S)
 
     def _batch(self, objects: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         body = {

@@ -17,8 +17,6 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-_DEPTH = 12
-
 Fault = tuple[str, str]
 
 
@@ -88,23 +86,24 @@ def _list(where: str, value: Any) -> Iterator[Fault]:
 
 def not_finite(value: Any) -> Iterator[Fault]:
     """Yield (dotted path, what is wrong) for every NaN and Infinity in the front matter ``value``."""
-    yield from _not_finite(value, '', 0)
+    yield from _not_finite(value, '', set())
 
 
-def _not_finite(value: Any, where: str, depth: int) -> Iterator[Fault]:
+def _not_finite(value: Any, where: str, seen: set[int]) -> Iterator[Fault]:
     if isinstance(value, float) and not math.isfinite(value):
         yield (
             where,
             f'is {"NaN" if math.isnan(value) else "Infinity"}, which JSON and the Hub do not take. Delete it.',
         )
-    if depth > _DEPTH:
-        return
+    if not isinstance(value, dict | list) or id(value) in seen:
+        return  # YAML aliases can make much of little, or a circle
+    seen.add(id(value))
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from _not_finite(item, f'{where}.{key}' if where else str(key), depth + 1)
-    if isinstance(value, list):
+            yield from _not_finite(item, f'{where}.{key}' if where else str(key), seen)
+    else:
         for index, item in enumerate(value):
-            yield from _not_finite(item, f'{where}[{index}]', depth + 1)
+            yield from _not_finite(item, f'{where}[{index}]', seen)
 
 
 def kind(value: Any) -> str:

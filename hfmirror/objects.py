@@ -33,12 +33,13 @@ class DirectoryObjects:
         return [entry for entry in entries if entry.is_lfs and not self.store.has(entry.oid, entry.size)]
 
     def send(self, source: ObjectStore, held: Sequence[Held]) -> None:
-        """Put objects there, linked or copied, checked when copied; all are on disk when this returns."""
+        """Put objects there, moved or copied, checked when copied; all are on disk when this returns."""
         with output.progress('storing', sum(one.size for one in held)) as shown:
             for one in held:
                 self.store.take(source, one.oid, one.size)
                 shown.advance(one.size)
             self.store.settle()
+            self.store.flush_names(one.oid for one in held)
 
     @contextmanager
     def open(self, entry: Entry, *, offset: int = 0) -> Iterator[tuple[IO[bytes], int]]:

@@ -5,7 +5,7 @@ On disk, under the data directory, one directory a target; nothing in it can be 
     <slug>/target.json          the repository
     <slug>/<id>.json            one release: its commit, tag, objects, and what became of it so far
     <slug>/<id>.pack            its commit, tag, tree and small files, and those of the commit it was built on
-    <slug>/objects/aa/bb/<oid>  LFS objects: our own copies, or links to the folder while the push runs
+    <slug>/objects/…/<oid>      LFS objects: our own copies, or links to the folder while the push runs
 
 An entry is changed under the lock of the target's clone only. It never holds a token.
 """
@@ -69,7 +69,7 @@ class Outbox:
     def __init__(self, root: Path, target: Target) -> None:
         self.root = root / target.slug
         self.target = target
-        self.store = ObjectStore(self.root)
+        self.store = ObjectStore(self.root, flat=target.path is not None)
 
     def add(self, entry: Entry, pack: bytes) -> None:
         """Keep a release. When this returns it survives a power cut."""
@@ -138,16 +138,14 @@ class Outbox:
         return owned
 
     def overwritten(self, entry: Entry) -> list[Held]:
-        """Return the objects whose linked file has been written since, or whose bytes are gone."""
-        return [held for held in entry.objects if not self._is_intact(held)]
+        """Return the objects that are only linked, and whose file has been written since or is gone."""
+        return [held for held in entry.objects if held.stamp is not None and self._stamp(held) != held.stamp]
 
-    def _is_intact(self, held: Held) -> bool:
-        if held.stamp is None:
-            return self.store.has(held.oid, held.size)
+    def _stamp(self, held: Held) -> Stamp | None:
         try:
-            return Stamp.of(self.store.path(held.oid).stat()) == held.stamp
+            return Stamp.of(self.store.path(held.oid).stat())
         except OSError:
-            return False
+            return None
 
     def _pack(self, entry: Entry) -> Path:
         return self.root / f'{entry.id}.pack'

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hfmirror import auth, durable, errors, output
+from hfmirror import auth, durable, errors, gitcmd, output
 from hfmirror import target as targets
 from hfmirror.config import Config, Home, username
 from hfmirror.target import Target
@@ -30,6 +30,7 @@ def targets_of(
     place: Place, remotes: Sequence[str], config: Config, home: Home, *, folder: Path
 ) -> list[Target]:
     """Return where a push of ``folder`` goes. Raises UsageError for a name that cannot be."""
+    _refuse_empty(place, remotes)
     chosen = list(dict.fromkeys(remotes or config.remotes or [_default_remote()]))
     return [
         _target(place, remote, config, home, default_name=targets.slugify(folder.absolute().name))
@@ -47,6 +48,7 @@ def target_of(place: Place, remote: str | None, config: Config, home: Home) -> T
 
     Raises UsageError when none of these says which.
     """
+    _refuse_empty(place, [remote] if remote is not None else [])
     if place.repo or config.repository.model_name or (remote and remote not in ('hub', 'local')):
         return _target(place, remote or next(iter(config.remotes), None) or _default_remote(), config, home)
     recent = _recent(home)
@@ -64,6 +66,14 @@ def target_of(place: Place, remote: str | None, config: Config, home: Home) -> T
     )
 
 
+def _refuse_empty(place: Place, remotes: Sequence[str]) -> None:
+    """An empty value is a variable that a script has not set, not a wish for the default."""
+    given = [('--repo', place.repo), ('--branch', place.branch), *(('--remote', remote) for remote in remotes)]
+    for option, value in given:
+        if value == '':
+            raise errors.UsageError(f'{option}: the value is empty. Give one, or leave the option out.')
+
+
 def remember(target: Target, home: Home) -> None:
     """Keep in mind that ``target`` was pushed from the working directory."""
     recent = {str(Path.cwd()): target._asdict(), **_recent(home)}
@@ -75,6 +85,10 @@ def _target(
     place: Place, remote: str, config: Config, home: Home, *, default_name: str | None = None
 ) -> Target:
     branch = place.branch or config.settings.default_branch
+    if not gitcmd.succeeds('check-ref-format', f'refs/heads/{branch}'):
+        raise errors.UsageError(
+            f'--branch {branch}: git allows no such name. Use letters, digits, ., _, / and -.'
+        )
     if remote == 'hub':
         raise errors.UsageError(HUB_NOT_YET)
     repo_id = place.repo or config.repository.model_name

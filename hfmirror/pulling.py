@@ -17,12 +17,11 @@ from typing import IO, NamedTuple
 from hfmirror import durable, errors, output
 from hfmirror.config import Home
 from hfmirror.delivery import Retry
-from hfmirror.fingerprint import blob_id
 from hfmirror.objects import RemoteObjects, objects_of
 from hfmirror.refs import Refs
 from hfmirror.repository import Repository
 from hfmirror.store import BLOCK
-from hfmirror.tree import Entry, Tree
+from hfmirror.tree import Entry, Tree, blob_id
 from hfmirror.versions import latest
 
 _TOGETHER = 256  # small files whose flush is shared

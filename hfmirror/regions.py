@@ -194,7 +194,8 @@ def _joined(text: str, newline: str) -> str:
 
 
 def without(text: str, name: str) -> str:
-    """Return the card ``text`` without its regions and their markers."""
+    """Return the card ``text`` without our regions and their markers; one of an unknown name is not ours."""
     for region in reversed(find(text, name).values()):
-        text = text[: region.start] + text[region.end :]
+        if region.name in ORDER:
+            text = text[: region.start] + text[region.end :]
     return text

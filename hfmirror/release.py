@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -146,8 +147,10 @@ def _push_once(current: _Push) -> Release:
         _send(current, entry)
     except errors.NetworkError as e:
         return _queue(current, plan, entry, str(e))
-    except errors.HfmirrorError:
+    except (errors.HfmirrorError, OSError):
         current.outbox.forget(entry)
+        with suppress(errors.HfmirrorError, OSError):
+            current.repository.prepare(plan.refs.head)
         raise
     return _release(current, plan, entry.commit, 'pushed')
 
@@ -324,7 +327,7 @@ def _release(
 
 def disk_failure(failure: OSError) -> Exception:
     """Return our error for a disk that is full, any other failure as it is."""
-    if failure.errno not in (errno.ENOSPC, errno.EDQUOT):
+    if failure.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return failure
     where = failure.filename or 'the disk'
     return errors.HfmirrorError(

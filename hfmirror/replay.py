@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from hfmirror import card, lfs, rules
 from hfmirror.outbox import Entry, Outbox
-from hfmirror.repository import Repository
+from hfmirror.repository import Content, Repository
 from hfmirror.tree import Tree, compare
 
 
@@ -19,9 +19,8 @@ def onto(repository: Repository, outbox: Outbox, entry: Entry, head: str | None)
     theirs = repository.prepare(head)
     ours = repository.tree(entry.commit)
     base = repository.tree(entry.base) if entry.base else {}
-    _apply(repository, entry, base=base, ours=ours, theirs=theirs)
-    text = repository.message(entry.commit)
-    commit = repository.commit(text)
+    files = _files(repository, entry, base=base, ours=ours, theirs=theirs)
+    commit = repository.commit(repository.message(entry.commit), files)
     tag = None
     if entry.version is not None and entry.tag_object is not None:
         tag = repository.tag(entry.version, commit, repository.tag_text(entry.tag_object))
@@ -30,20 +29,22 @@ def onto(repository: Repository, outbox: Outbox, entry: Entry, head: str | None)
     return made
 
 
-def _apply(repository: Repository, entry: Entry, *, base: Tree, ours: Tree, theirs: Tree) -> None:
+def _files(
+    repository: Repository, entry: Entry, *, base: Tree, ours: Tree, theirs: Tree
+) -> dict[str, Content | None]:
     changes = compare(base, ours)
+    stale = rules.stale(theirs, ours, entry.path_in_repo, keep=entry.keep)
+    files: dict[str, Content | None] = dict.fromkeys(
+        [*stale, *(file.path for file in changes.deleted if file.path in theirs)]
+    )
     written = [*changes.added, *(new for _, new in changes.modified)]
     contents = repository.blobs([file.oid for file in written if not file.is_lfs])
     for file in written:
         if file.is_lfs:
-            repository.put(file.path, lfs.Pointer(file.oid, file.size).text)
+            files[file.path] = Content(lfs.Pointer(file.oid, file.size).text)
         else:
-            repository.put(file.path, _merged(repository, file.path, contents[file.oid], theirs))
-    for file in [
-        *changes.deleted,
-        *(theirs[path] for path in rules.stale(theirs, ours, entry.path_in_repo, keep=entry.keep)),
-    ]:
-        repository.remove(file.path)
+            files[file.path] = Content(_merged(repository, file.path, contents[file.oid], theirs))
+    return files
 
 
 def _merged(repository: Repository, path: str, content: bytes, theirs: Tree) -> bytes:

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,11 +25,21 @@ from hfmirror import clone, durable, errors, lfs, output
 from hfmirror.gitcmd import GitFailed, git, git_bytes, meaning, succeeds
 from hfmirror.refs import Refs, ls_remote, tags_in
 from hfmirror.target import Target
-from hfmirror.tree import Entry, Tree
+from hfmirror.tree import Entry, Tree, blob_id
 from hfmirror.versions import VersionInfo
 
 if TYPE_CHECKING:
     from git import Repo
+
+
+_NEW = 'refs/hfmirror/new'
+
+
+class Content(NamedTuple):
+    """What a file of a commit holds."""
+
+    data: bytes
+    executable: bool = False
 
 
 class RemoteMoved(errors.ConflictError):
@@ -49,6 +59,7 @@ class Repository:
         self.work = home / 'work'
         self._storage = storage
         self._git: Repo | None = None
+        self._trees: dict[str, Tree] = {}  # by commit: they never change
 
     # -- what the remote has
 
@@ -94,8 +105,10 @@ class Repository:
         if self.target.path is not None:
             return tags_in(self.target.path) if self.target.path.exists() else []
         tags = self.home / 'tags.git'
-        if refs is None or any(not _has(tags, found[0]) for found in refs.tags.values()):
+        if refs is None or not {found[0] for found in refs.tags.values()} <= _tag_objects(tags):
             self._fetch_tags(tags)
+        if not tags.is_dir():
+            return []  # it never had a tag
         return [info for info in tags_in(tags) if refs is None or info.name in refs.tags]
 
     def _fetch_tags(self, tags: Path) -> None:
@@ -123,11 +136,27 @@ class Repository:
         """Return the tree of a commit that is here; empty for None. Submodules and symbolic links are no entries."""
         if commit is None:
             return {}
+        if commit not in self._trees:
+            files = self._listed(commit)
+            pointers = self._pointers([row.blob for row in files if row.size <= lfs.POINTER_MAX])
+            self._trees[commit] = {row.path: _entry(row, pointers.get(row.blob)) for row in files}
+        return self._trees[commit]
+
+    def require_tree(self, commit: str, tree: Tree) -> None:
+        """Raise GitError unless ``commit`` holds exactly ``tree``. Nothing wrong is ever pushed."""
+        made = {row.path: row.blob for row in self._listed(commit)}
+        meant = {path: _blob_of(entry) for path, entry in tree.items()}
+        wrong = sorted(path for path in made.keys() | meant.keys() if made.get(path) != meant.get(path))
+        if wrong:
+            raise errors.GitError(
+                f'{wrong[0]}: the commit does not hold it as it was laid out; nothing was sent.'
+            )
+        self._trees[commit] = tree
+
+    def _listed(self, commit: str) -> list[_Listed]:
         listing = git_bytes('ls-tree', '-r', '-z', '--long', '--full-tree', commit, cwd=self.work)
         rows = [_listed(row) for row in listing.split(b'\0') if row]
-        files = [row for row in rows if row.mode in ('100644', '100755')]
-        pointers = self._pointers([row.blob for row in files if row.size <= lfs.POINTER_MAX])
-        return {row.path: _entry(row, pointers.get(row.blob)) for row in files}
+        return [row for row in rows if row.mode in ('100644', '100755')]
 
     def _pointers(self, blobs: Sequence[str]) -> dict[str, lfs.Pointer]:
         """Return {blob: pointer} for those blobs that are pointers."""
@@ -173,18 +202,18 @@ class Repository:
             git('read-tree', '--empty', cwd=self.work)
         else:
             self.fetch(head, f'refs/heads/{self.target.branch}')
-            if not self._is_at(head):
+            if self._head() != head:
                 git('checkout', '-q', '-f', '--detach', head, cwd=self.work)
         if git('status', '--porcelain', '-z', '--untracked-files=all', '--ignored', cwd=self.work):
             git('reset', '-q', '--hard', cwd=self.work) if head else None
             git('clean', '-ffdxq', cwd=self.work)
         return self.tree(head)
 
-    def _is_at(self, commit: str) -> bool:
+    def _head(self) -> str | None:
         try:
-            return git('rev-parse', 'HEAD', cwd=self.work) == commit
+            return git('rev-parse', '-q', '--verify', 'HEAD^{commit}', cwd=self.work)
         except GitFailed:
-            return False
+            return None
 
     def lfs_paths(self, paths: Sequence[str], attributes: str) -> set[str]:
         """Return those of ``paths`` that ``attributes``, as the root's .gitattributes, sends to LFS. Git itself decides."""
@@ -204,37 +233,25 @@ class Repository:
         fields = answer.decode('utf-8', 'surrogateescape').split('\0')
         return {path for path, value in zip(fields[::3], fields[2::3], strict=False) if value == 'lfs'}
 
-    def put(self, path: str, content: bytes, *, executable: bool = False) -> None:
-        """Write a file of the work tree."""
-        final = self.work / path
-        for parent in reversed(Path(path).parents):
-            if (self.work / parent).is_file():  # a file gave way to a directory
-                (self.work / parent).unlink()
-        if final.is_dir():
-            shutil.rmtree(final)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        final.write_bytes(content)
-        if executable:
-            final.chmod(0o755)
-
-    def remove(self, path: str) -> None:
-        """Remove a file of the work tree, and the directories it leaves empty."""
-        final = self.work / path
-        final.unlink(missing_ok=True)
-        with suppress(OSError):
-            for parent in final.parents:
-                if parent == self.work:
-                    break
-                parent.rmdir()
-
     # -- commits and tags
 
-    def commit(self, text: str) -> str:
-        """Commit the whole work tree and return the commit."""
-        git('add', '-A', '-f', '--', '.', cwd=self.work)
-        args = ('commit', '-q', '--no-verify', '--allow-empty', '--cleanup=verbatim', '-F', '-')
-        git(*args, cwd=self.work, stdin=text, env=self._identity())
-        return git('rev-parse', 'HEAD', cwd=self.work)
+    def commit(self, text: str, files: Mapping[str, Content | None]) -> str:
+        """Commit ``files`` ({path: content, or None to remove it}) on top of the work tree's commit; return the new one.
+
+        The files go to git as one stream (git-fast-import(1)), and git writes them into the work tree: no filter, link or
+        attribute of the repository has a say in it, and ten thousand pointers become one pack instead of as many files.
+        """
+        head = self._head()
+        names = [
+            git('var', f'GIT_{who}_IDENT', cwd=self.work, env=self._identity())
+            for who in ('AUTHOR', 'COMMITTER')
+        ]
+        stream = _import_stream(text, files, head, names)
+        git('fast-import', '--quiet', '--date-format=raw', '--done', cwd=self.work, stdin=stream)
+        commit = git('rev-parse', '--verify', _NEW, cwd=self.work)
+        git('update-ref', '-d', _NEW, cwd=self.work)
+        git('checkout', '-q', '-f', '--detach', commit, cwd=self.work)
+        return commit
 
     def message(self, commit: str) -> str:
         """Return the message of a commit that is here."""
@@ -374,8 +391,41 @@ def _entry(row: _Listed, pointer: lfs.Pointer | None) -> Entry:
     return Entry(row.path, pointer.oid, pointer.size, is_lfs=True)
 
 
-def _has(git_dir: Path, object_id: str) -> bool:
-    return git_dir.is_dir() and succeeds('cat-file', '-e', object_id, cwd=git_dir)
+def _import_stream(
+    text: str, files: Mapping[str, Content | None], head: str | None, names: Sequence[str]
+) -> bytes:
+    """Return the git-fast-import(1) stream of one commit. What is removed comes first, so that a folder can become a file."""
+    author, committer = (name.encode('utf-8', 'surrogateescape') for name in names)
+    message = text.encode('utf-8', 'surrogateescape')
+    parts = [b'commit %s\nauthor %s\ncommitter %s\n' % (_NEW.encode(), author, committer), _data(message)]
+    if head is not None:
+        parts.append(b'from %s\n' % head.encode())
+    parts += [b'D %s\n' % _quoted(path) for path, content in files.items() if content is None]
+    for path, content in files.items():
+        if content is not None:
+            mode = b'100755' if content.executable else b'100644'
+            parts += [b'M %s inline %s\n' % (mode, _quoted(path)), _data(content.data)]
+    return b''.join([*parts, b'done\n'])
+
+
+def _data(content: bytes) -> bytes:
+    return b'data %d\n%s\n' % (len(content), content)
+
+
+def _quoted(path: str) -> bytes:
+    raw = path.encode('utf-8', 'surrogateescape')
+    return b'"' + raw.replace(b'\\', b'\\\\').replace(b'"', b'\\"').replace(b'\n', b'\\n') + b'"'
+
+
+def _blob_of(entry: Entry) -> str:
+    return blob_id(lfs.Pointer(entry.oid, entry.size).text) if entry.is_lfs else entry.oid
+
+
+def _tag_objects(git_dir: Path) -> set[str]:
+    # Refs are asked, not objects: git would fetch a missing object of a filtered repository by itself, without its ref.
+    if not git_dir.is_dir():
+        return set()
+    return set(git('for-each-ref', '--format=%(objectname)', 'refs/tags', cwd=git_dir).splitlines())
 
 
 @contextmanager

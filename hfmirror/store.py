@@ -1,21 +1,24 @@
 """Where do LFS objects lie, and how do they get there without being doubled?
 
 The layout is git-lfs's own: ``objects/aa/bb/<oid>`` under a directory that ``lfs.storage`` can name. A bare repository
-reached by path has the same layout below ``<repository>/lfs``.
+reached by path has the same layout below ``<repository>/lfs``. A flat store, ``objects/<oid>``, is one that git-lfs
+never reads: ten thousand small objects cost it ten thousand directories less.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import hashlib
+import io
 import os
+import secrets
 import shutil
 import stat
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import IO, Any
 
 from hfmirror import durable, errors
@@ -24,24 +27,33 @@ from hfmirror.statcache import Stamp
 BLOCK = 256 * 1024  # bytes; stays in the processor's cache between hash and write, 1.5 times as fast as 1 MiB
 
 _FICLONE = 0x40049409  # ioctl_ficlonerange(2)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class ObjectStore:
     """A directory of LFS objects, each under its oid."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, flat: bool = False) -> None:
         self.root = root
-        self._pending: list[tuple[Path, str]] = []
+        self._flat = flat
+        self._has_temporary_folder = False
+        self._pending: list[tuple[str, str]] = []
         self._kept: set[str] = set()
 
     def path(self, oid: str) -> Path:
         """Return where the object lies or would lie."""
-        return self.root / 'objects' / oid[:2] / oid[2:4] / oid
+        return Path(self._name(oid))
+
+    def _name(self, oid: str) -> str:
+        # Text, not a Path: this runs several times an object, and there may be ten thousand.
+        return (
+            f'{self.root}/objects/{oid}' if self._flat else f'{self.root}/objects/{oid[:2]}/{oid[2:4]}/{oid}'
+        )
 
     def size(self, oid: str) -> int | None:
         """Return the object's size in bytes, None when it is not here."""
         try:
-            return os.stat(f'{self.root}/objects/{oid[:2]}/{oid[2:4]}/{oid}').st_size
+            return os.stat(self._name(oid)).st_size
         except OSError:
             return None
 
@@ -52,7 +64,7 @@ class ObjectStore:
     def owns(self, oid: str, size: int) -> bool:
         """Return whether the object is here with that size and shares its bytes with no other file."""
         try:
-            found = self.path(oid).lstat()
+            found = os.lstat(self._name(oid))
         except OSError:
             return False
         return stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_size == size
@@ -60,21 +72,25 @@ class ObjectStore:
     @contextmanager
     def temporary(self) -> Iterator[IO[bytes]]:
         """Open a new file to write an object into. ``add`` keeps it; without that it is removed at the end."""
-        folder = self.root / 'tmp'
-        folder.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=folder, buffering=0, delete=False) as file:
+        name = f'{self._temporary_folder()}/{secrets.token_hex(8)}'
+        # 0o666 less the umask, as git-lfs makes its objects: others may have to read the repository.
+        handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, 'O_BINARY', 0), 0o666)
+        with _Temporary(handle, name) as file:
             try:
                 yield file
+            except OSError as e:
+                if e.errno in _NO_ROOM and e.filename is None:  # a write does not know where it writes
+                    e.filename = str(self.root)
+                raise
             finally:
-                if file.name not in self._kept:
+                if name not in self._kept:
                     with suppress(OSError):
-                        os.unlink(file.name)
+                        os.unlink(name)
 
     def add(self, file: IO[bytes], oid: str) -> None:
         """Take a written temporary file as object ``oid``. It is there after the next ``settle``."""
-        os.chmod(file.name, 0o644)
         self._kept.add(file.name)
-        self._pending.append((Path(file.name), oid))
+        self._pending.append((file.name, oid))
 
     def settle(self) -> None:
         """Flush what was added to disk, then give it its final name."""
@@ -82,12 +98,28 @@ class ObjectStore:
         self._kept.clear()
         if not pending:
             return
-        durable.flush([path for path, _ in pending])
+        durable.flush([Path(name) for name, _ in pending])
         for temporary, oid in pending:
-            final = self.path(oid)
-            final.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(temporary, final)
-        durable.flush(sorted({self.path(oid).parent for _, oid in pending}))
+            self._rename(temporary, oid)
+        self.flush_names(oid for _, oid in pending)
+
+    def flush_names(self, oids: Iterable[str]) -> None:
+        """Return when the names of these objects are on disk."""
+        durable.flush(sorted({Path(self._name(oid)).parent for oid in oids}))
+
+    def _rename(self, name: str, oid: str) -> None:
+        final = self._name(oid)
+        try:
+            os.replace(name, final)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(final), exist_ok=True)
+            os.replace(name, final)
+
+    def _temporary_folder(self) -> str:
+        if not self._has_temporary_folder:
+            (self.root / 'tmp').mkdir(parents=True, exist_ok=True)
+            self._has_temporary_folder = True
+        return f'{self.root}/tmp'
 
     def link(self, source: Path, oid: str) -> Stamp | None:
         """Make ``source`` the object without copying it: a reflink, else a hard link, else a symbolic link.
@@ -116,23 +148,19 @@ class ObjectStore:
         self.settle()
 
     def take(self, other: ObjectStore, oid: str, size: int) -> None:
-        """Get an object from another store: linked when both are on one file system, else copied and checked.
+        """Move an object that ``other`` owns here; from another file system, or when ``other`` only links it, it is copied.
 
-        Only for objects that ``other`` owns: a link shares the bytes for ever. Present after the next ``settle``.
-        Raises VerificationError when the bytes are not ``oid``.
+        Its name is on disk after ``flush_names``, a copy is here after ``settle``. Raises VerificationError when the bytes
+        that were copied are not ``oid``.
         """
-        source = other.path(oid)
-        temporary = self.root / 'tmp' / f'{oid}.{os.getpid()}'
-        temporary.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)
-        try:
-            if not source.is_symlink():
-                os.link(source, temporary)
-                self._pending.append((temporary, oid))
+        if other.owns(oid, size):
+            try:
+                self._rename(other._name(oid), oid)
                 return
-        except OSError:
-            pass  # another file system, or one without hard links
-        self.copy_in(source, oid, size)
+            except OSError as e:
+                if e.errno != errno.EXDEV:
+                    raise
+        self.copy_in(other.path(oid), oid, size)
 
     def copy_in(self, source: Path, oid: str, size: int) -> None:
         """Copy a file in as object ``oid``. Raises VerificationError when its bytes are not ``oid``."""
@@ -144,9 +172,10 @@ class ObjectStore:
                 )
             self.add(copy, oid)
 
-    def oids(self) -> Iterator[str]:
+    def oids(self) -> list[str]:
         """Return the oids of all objects here."""
-        return (path.name for path in (self.root / 'objects').glob('??/??/*') if len(path.name) == 64)
+        pattern = '*' if self._flat else '??/??/*'
+        return [path.name for path in (self.root / 'objects').glob(pattern) if len(path.name) == 64]
 
     def drop(self, oids: Iterable[str]) -> None:
         """Remove objects; the directories they leave empty go too."""
@@ -161,6 +190,15 @@ class ObjectStore:
         """Remove every object that is not in ``oids``, and what killed runs left half written."""
         self.drop([oid for oid in self.oids() if oid not in oids])
         shutil.rmtree(self.root / 'tmp', ignore_errors=True)
+        self._has_temporary_folder = False
+
+
+class _Temporary(io.FileIO):
+    """A file opened by its handle that knows its name."""
+
+    def __init__(self, handle: int, name: str) -> None:
+        super().__init__(handle, 'w')
+        self.name = name
 
 
 def copy_hashed(

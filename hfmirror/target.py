@@ -66,6 +66,9 @@ def at_url(url: str, repo_id: str, *, repo_type: str = 'model', branch: str = 'm
 def git_address(url: str) -> str:
     """Return the address git is given: an absolute path for a repository on this machine, else the URL itself."""
     parts = urlsplit(url)
+    if url.startswith('-') or (parts.hostname or '').startswith('-'):
+        # ssh would take such a host for an option, and options of ssh run programs.
+        raise errors.UsageError(f'--remote {url}: begins with -, like an option. Write ./{url} for a path.')
     if parts.scheme == 'file':
         return str(Path(unquote(parts.path)).resolve())
     if parts.scheme in ('http', 'https', 'ssh', 'git+ssh'):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -49,3 +50,8 @@ def compare(old: Mapping[str, Entry], new: Mapping[str, Entry]) -> Changes:
 def total_size(tree: Mapping[str, Entry]) -> int:
     """Return the bytes of all files of ``tree``, each path counted."""
     return sum(entry.size for entry in tree.values())
+
+
+def blob_id(content: bytes) -> str:
+    """Return git's id of a blob with that content (sha1 over a header and the bytes)."""
+    return hashlib.sha1(b'blob %d\0' % len(content) + content, usedforsecurity=False).hexdigest()

@@ -132,7 +132,8 @@ def _model_class(facts: Facts) -> str:
     """Return the class of transformers: the automatic one for the task, else the very class the model was saved from."""
     if facts.pipeline_tag in _AUTO_CLASSES:
         return _AUTO_CLASSES[facts.pipeline_tag]
-    return facts.architecture if facts.architecture and facts.library_name == 'transformers' else 'AutoModel'
+    name = facts.architecture or ''
+    return name if facts.library_name == 'transformers' and name.isidentifier() else 'AutoModel'
 
 
 def _processor(facts: Facts, about: About) -> str | None:

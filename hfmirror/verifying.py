@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from hfmirror import card, cardtext, errors
-from hfmirror.fingerprint import Job, Reader, blob_id
+from hfmirror.fingerprint import Job, Reader
 from hfmirror.folder import Folder
 from hfmirror.gitcmd import GitFailed, git
 from hfmirror.lfs import LFS_FROM
@@ -16,7 +16,7 @@ from hfmirror.pulling import find_version
 from hfmirror.repository import Repository
 from hfmirror.rules import ATTRIBUTES, CARD, in_repo, kept_by_hand
 from hfmirror.store import BLOCK
-from hfmirror.tree import Entry, Tree
+from hfmirror.tree import Entry, Tree, blob_id
 
 
 class Problem(NamedTuple):

@@ -15,7 +15,7 @@ import math
 import re
 import struct
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeGuard
 
 # Real headers are far smaller: 40,000 tensors in one file need about 5 MB.
 _HEADER_LIMIT = 8 * 2**20
@@ -99,7 +99,7 @@ def _count(tensor: object, size: int) -> tuple[str, int] | None:
     return (dtype, parameters) if parameters * _BITS[dtype] == 8 * (offsets[1] - offsets[0]) else None
 
 
-def _naturals(value: Any) -> bool:
+def _naturals(value: object) -> TypeGuard[list[int]]:
     return isinstance(value, list) and all(type(number) is int and 0 <= number < 2**63 for number in value)
 
 
@@ -142,18 +142,20 @@ def shard_of(path: str) -> tuple[str, int, int] | None:
 def main_weights(weights: tuple[Weights, ...]) -> tuple[Weights, ...]:
     """Return the files that together are the model once: one file or one complete set of shards.
 
-    Empty when a folder holds several sets (other precisions, checkpoints, components), so that nothing is counted twice.
+    The modules that sentence-transformers keeps beside it, in folders such as ``2_Dense``, belong to it. Empty when a
+    folder holds several sets (other precisions, components), so that nothing is counted twice.
     """
-    top = [one for one in weights if '/' not in one.path] or list(weights)
-    sets: dict[str, list[Weights]] = {}
-    for one in top:
-        shard = shard_of(one.path)
-        sets.setdefault(shard[0] if shard else one.path, []).append(one)
-    if len(sets) != 1:
-        return ()
-    (files,) = sets.values()
-    shards = [shard for one in files if (shard := shard_of(one.path))]
+    modules = [one for one in weights if re.fullmatch(r'\d+_\w+/[^/]+', one.path)]
+    top = [one for one in weights if '/' not in one.path]
+    whole = _one_set(top or [one for one in weights if one not in modules])
+    return (*whole, *modules) if whole else ()
+
+
+def _one_set(weights: list[Weights]) -> tuple[Weights, ...]:
+    """Return ``weights`` when they are one file or all shards of one, else ()."""
+    shards = [shard for one in weights if (shard := shard_of(one.path))]
     if not shards:
-        return tuple(files)
-    complete = {number for _, number, _ in shards} == set(range(1, shards[0][2] + 1))
-    return tuple(files) if complete else ()
+        return tuple(weights) if len(weights) == 1 else ()
+    name, _, count = shards[0]
+    complete = sorted(shards) == [(name, number, count) for number in range(1, len(weights) + 1)]
+    return tuple(weights) if complete and len(weights) == count else ()

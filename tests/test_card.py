@@ -7,7 +7,7 @@ from huggingface_hub import ModelCard
 from hfmirror import card, frontmatter
 from hfmirror.cardlint import lint
 from hfmirror.errors import CardError
-from hfmirror.facts import Facts
+from hfmirror.facts import Facts, read_facts
 from hfmirror.tree import Entry
 from hfmirror.versions import VersionInfo
 from hfmirror.weights import Weights
@@ -391,7 +391,7 @@ def test_foreign_text_forges_neither_tables_nor_markers():
         replace(facts, library_name=None, metrics={'a|b<c': 1.0}), ABOUT._replace(**about), base=None
     )
     assert text.count('hfmirror:begin files') == 1
-    assert 'x&#124;y&#96;z&#92;n&#60;!-- hfmirror&#58;begin files --&#62;' in text
+    assert 'x&#124;y&#96;z&#92;n&#60;&#33;-- hfmirror&#58;begin files --&#62;' in text
     assert '\u202e' not in text
     text.encode()
     assert render(text, **about)
@@ -463,3 +463,19 @@ def test_space_gets_no_model_keys():
     text = render('---\nsdk: gradio\n---\n# App\n', repo_type='space')
     assert data(text) == {'sdk': 'gradio'}
     assert 'repo_type="space"' in text
+
+
+def test_real_model_gets_a_card_around_its_own(minilm):
+    files = {path.relative_to(minilm).as_posix(): path for path in minilm.rglob('*') if path.is_file()}
+    sizes = {name: path.stat().st_size for name, path in files.items() if name != 'README.md'}
+    base = files['README.md'].read_text('utf-8')
+    text = card.render(read_facts(files), ABOUT._replace(tree=tree(**sizes)), base=base)
+    for part in base.partition('\n---\n'):
+        assert part in text
+    assert ModelCard(text).data.base_model == 'nreimers/MiniLM-L6-H384-uncased'
+    assert '- **Parameters**: 22,713,728 (F32 22,713,216, I64 512)' in text
+    assert '- **Context**: 256 tokens' in text
+    assert 'model = SentenceTransformer("me/my-model", revision="v1.1.0")' in text
+    assert '| `model.safetensors` | 90.9 MB | F32, I64 | 22,713,728 |' in text
+    assert card.words(text) == card.words(base)
+    assert lint(text) == []

@@ -217,3 +217,9 @@ def test_lines_are_those_of_the_card_with_crlf():
 )
 def test_junk_is_told_and_never_raises(text):
     assert lint(text)
+
+
+def test_aliases_that_multiply_are_passed_over():
+    lines = ['l0: &l0 [.nan]', *(f'l{n}: &l{n} [{", ".join([f"*l{n - 1}"] * 10)}]' for n in range(1, 30))]
+    found = lint('---\n' + '\n'.join(lines) + '\n---\n', repo_type='other')
+    assert [one.key for one in found] == ['l0[0]']

@@ -76,7 +76,7 @@ def test_lines_of_a_key_leave_out_comments_and_blanks_after_it():
 
 def test_lines_of_a_key_are_the_same_with_other_line_ends():
     unix, dos = (
-        frontmatter.block(frontmatter.split(text).yaml, 'language')
+        frontmatter.texts(frontmatter.split(text).yaml)['language']
         for text in (CARD, CARD.replace('\n', '\r\n'))
     )
     assert unix == dos == 'language:\n- en\n- no'
@@ -189,3 +189,18 @@ def test_places_have_dotted_paths():
 
 def test_alias_to_itself_ends():
     assert 'a[0]' in frontmatter.places('a: &x [*x]')
+
+
+def test_anchor_used_twice_is_read_without_a_word(capsys):
+    card = '---\na: &x 1\nb: &x 2\nc: *x\n---\n'
+    assert frontmatter.read(card, 'README.md') == {'a': 1, 'b': 2, 'c': 2}
+    assert frontmatter.change(card, {'d': 'd: 3'}) == card.replace('*x\n', '*x\nd: 3\n')
+    assert capsys.readouterr() == ('', '')
+
+
+@pytest.mark.parametrize('card', ['---\n\n---\nbody', '---\n---\nbody', '---\na: 1\n\n---\nbody'])
+def test_blank_lines_of_front_matter_stay(card):
+    once = frontmatter.change(card, {'b': 'b: 1'})
+    assert frontmatter.split(once).body == 'body'
+    assert frontmatter.change(once, {'b': 'b: 1'}) == once
+    assert frontmatter.change(once, {'b': 'b: 2'}) == once.replace('b: 1', 'b: 2')

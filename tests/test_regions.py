@@ -11,7 +11,7 @@ def test_content_is_between_the_markers():
     assert regions.content(CARD, 'README.md') == {'overview': 'old', 'files': ''}
 
 
-@pytest.mark.parametrize('newline', ['\n', '\r\n', '\r'])
+@pytest.mark.parametrize('newline', ['\n', '\r\n'])
 def test_writing_keeps_every_byte_outside(newline):
     card = CARD.replace('\n', newline)
     written = regions.write(card, {'overview': 'new\nlines', 'files': ''}, [], 'README.md')
@@ -110,3 +110,8 @@ def test_junk_in_the_state_is_nothing(junk):
 
 def test_text_without_regions_is_what_people_wrote():
     assert regions.without(CARD, 'x') == '# Mine\n\n\n\nwords\n\n\n'
+
+
+def test_region_of_an_unknown_name_is_a_persons():
+    card = '<!-- hfmirror:begin later -->\nkept\n<!-- hfmirror:end later -->\n'
+    assert regions.without(card, 'x') == card

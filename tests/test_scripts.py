@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from hfmirror.main import COMMANDS
+
 ROOT = Path(__file__).parent.parent
 SHELL_SCRIPTS = sorted(
     path
     for path in [*ROOT.glob('scripts/*'), *ROOT.glob('scripts/*/*.sh'), ROOT / '.ci/run']
     if path.is_file() and path.read_bytes().startswith(b'#!/usr/bin/env bash')
 )
-COMMANDS = [path.stem.replace('_', '-') for path in ROOT.glob('hfmirror/commands/[a-z]*.py')]
 README = (ROOT / 'README.md').read_text('utf-8')
 
 
@@ -170,7 +171,7 @@ def demo_directory(folder):
 
 def test_demo_of_a_folder_releases_and_pulls_it_as_often_as_asked(small_model, tmp_path):
     before = {path.name: path.read_bytes() for path in small_model.iterdir()}
-    home = tmp_path / 'home'
+    home = tmp_path / 'person'
     for _ in range(2):
         done = run(ROOT / 'scripts/demo', small_model, HOME=str(home))
         assert done.returncode == 0, done.stdout + done.stderr
@@ -201,14 +202,16 @@ def benchmarks(monkeypatch):
 def test_bench_counts_only_reads_of_the_folder(benchmarks, tmp_path):
     import measure
 
-    (tmp_path / 'log.1').write_text(
+    trace = tmp_path / 'trace'
+    trace.mkdir()
+    (trace / 'log.1').write_text(
         'read(3</data/model/a.bin>, ""..., 4096) = 100\n'
         'read(4</data/other/a.bin>, ""..., 4096) = 1000\n'
         'copy_file_range(3</data/model/a.bin>, NULL, 5</data/copy>, NULL, 9999, 0) = 20\n'
         'mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, 3</data/model/a.bin>, 0) = 0x7f01020000\n'
         'read(3</data/model/a.bin>, ""..., 4096) = -1 EIO (Input/output error)\n'
     )
-    assert measure.bytes_read(tmp_path, Path('/data/model')) == 100 + 20 + 4096
+    assert measure.bytes_read(trace, Path('/data/model')) == 100 + 20 + 4096
 
 
 def test_bench_counts_a_linked_file_once_and_a_file_of_the_folder_never(benchmarks, tmp_path):

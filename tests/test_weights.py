@@ -136,3 +136,13 @@ def test_checkpoints_beside_the_model_are_not_counted():
 
 def test_several_precisions_leave_the_model_unknown():
     assert main_weights((one('model.fp16.safetensors'), one('model.safetensors'))) == ()
+
+
+def test_modules_of_sentence_transformers_belong_to_the_model():
+    files = (one('2_Dense/model.safetensors'), one('model.safetensors'), one('onnx/model.safetensors'))
+    assert main_weights(files) == (files[1], files[0])
+
+
+def test_shards_of_two_models_leave_the_model_unknown():
+    names = [f'{name}-0000{number}-of-00002.safetensors' for name in 'ab' for number in (1, 2)]
+    assert main_weights(tuple(one(name) for name in names)) == ()

@@ -38,7 +38,7 @@ def card_of(folder: Folder, target: Target, *, version: str | None = None) -> st
 
 
 @click.command(short_help='Show or check the card that a release of a folder would have.')
-@click.argument('folder', type=click.Path(path_type=Path))
+@click.argument('folder', type=click.Path(path_type=Path, readable=False))
 @click.option('--check', is_flag=True, help='Check it as the Hub would, and say what is missing.')
 @click.option('--tag', metavar='T', help='The version it is for.')
 @options.where

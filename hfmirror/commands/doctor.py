@@ -147,7 +147,7 @@ def _disk(folder: Path | None) -> Check:
 
 
 @click.command(short_help='Say what is wrong on this machine, and how to mend it.')
-@click.argument('folder', required=False, type=click.Path(path_type=Path))
+@click.argument('folder', required=False, type=click.Path(path_type=Path, readable=False))
 @options.where
 @options.as_json
 def command(

@@ -69,7 +69,7 @@ def choose(given: Mapping[str, Any]) -> Choice:
 
 
 @click.command(short_help='Make a release of a folder and prove that it arrived.')
-@click.argument('folder', type=click.Path(path_type=Path))
+@click.argument('folder', type=click.Path(path_type=Path, readable=False))
 @options.repo
 @options.repo_type
 @click.option(

@@ -18,7 +18,7 @@ _SHOWN = 50
 
 @click.command(short_help='Prove that a version is whole on the remote, or in a folder.')
 @click.argument('version', default='latest')
-@click.argument('folder', required=False, type=click.Path(path_type=Path))
+@click.argument('folder', required=False, type=click.Path(path_type=Path, readable=False))
 @click.option('--content', is_flag=True, help='Read every object of the remote again, not only its size.')
 @click.option(
     '--path-in-repo', default='', metavar='PATH', help='Where in the repository the folder was pushed to.'
