@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from hfmirror import card, cardtext, errors, lfs, message, naming, output
+from hfmirror import errors, lfs, message, naming, output
+from hfmirror.card import card
+from hfmirror.card.sections import About
 from hfmirror.config import Config
-from hfmirror.facts import Facts, read_facts
+from hfmirror.facts.facts import Facts, read_facts
 from hfmirror.fingerprint import Reader, steadily
 from hfmirror.folder import Folder, SourceFile
 from hfmirror.layout import Laid, lay_out
@@ -16,10 +18,10 @@ from hfmirror.naming import Choice, Name
 from hfmirror.origin import origin_of
 from hfmirror.outbox import Entry as Waiting
 from hfmirror.outbox import Held, Outbox, new_id, now
+from hfmirror.readme import ownership
 from hfmirror.refs import Refs
 from hfmirror.repository import Content, Repository
 from hfmirror.rules import ATTRIBUTES, CARD
-from hfmirror.sections import About
 from hfmirror.statcache import Known
 from hfmirror.store import ObjectStore
 from hfmirror.target import Target
@@ -151,7 +153,7 @@ def _card_base(repository: Repository, plan: Plan) -> tuple[str | None, str | No
     mark = card_mark(plan.laid)
     if theirs is not None and card.source(theirs) == mark:
         return theirs, mark
-    ours = cardtext.decode(
+    ours = ownership.decode(
         _read_plain(plan.laid.card_source, plan.laid.found[CARD].known), str(plan.laid.card_source.source)
     )
     if theirs is not None and card.words(theirs) != card.words(ours) and card.source(theirs) is None:
@@ -177,7 +179,7 @@ def _remote_card(repository: Repository, head: Tree) -> str | None:
     entry = head.get(CARD)
     if entry is None or entry.is_lfs:
         return None
-    return cardtext.decode(repository.read(entry), f'{CARD} of {repository.target}')
+    return ownership.decode(repository.read(entry), f'{CARD} of {repository.target}')
 
 
 def _attributes(plan: Plan) -> bytes:

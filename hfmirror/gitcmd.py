@@ -104,9 +104,7 @@ def run(
     return done.stdout
 
 
-def _failed(
-    command: tuple[str, ...], returncode: int, stderr: str, cwd: Path | None
-) -> errors.HfmirrorError:
+def _failed(command: tuple[str, ...], returncode: int, stderr: str, cwd: Path | None) -> errors.HfmirrorError:
     # What the other side of a connection says begins with `remote:`; its disk is a matter of the remote.
     if re.search(rf'^(?!remote:).*(?:{_NO_ROOM})', stderr, re.MULTILINE):
         return errors.HfmirrorError(

@@ -114,10 +114,10 @@ def _bracket(glob: str, at: int) -> tuple[str, int]:
         members, previous, at = _members(glob, at, previous)
         found |= members
         first = False
+    escaped = ''.join(map(re.escape, sorted(found - {'/'})))
     if negated:
-        found = set(map(chr, range(256))) - found
-    found.discard('/')
-    return f'[{"".join(map(re.escape, sorted(found)))}]' if found else '(?!)', at + 1
+        return f'[^/{escaped}]', at + 1
+    return f'[{escaped}]' if escaped else '(?!)', at + 1
 
 
 def _members(glob: str, at: int, previous: str) -> tuple[set[str], str, int]:

@@ -68,7 +68,11 @@ def target_of(place: Place, remote: str | None, config: Config, home: Home) -> T
 
 def _refuse_empty(place: Place, remotes: Sequence[str]) -> None:
     """An empty value is a variable that a script has not set, not a wish for the default."""
-    given = [('--repo', place.repo), ('--branch', place.branch), *(('--remote', remote) for remote in remotes)]
+    given = [
+        ('--repo', place.repo),
+        ('--branch', place.branch),
+        *(('--remote', remote) for remote in remotes),
+    ]
     for option, value in given:
         if value == '':
             raise errors.UsageError(f'{option}: the value is empty. Give one, or leave the option out.')

@@ -12,7 +12,7 @@ from hfmirror import delivery, errors, output, versions
 from hfmirror.compose import Plan, Request, contents, make, make_plan
 from hfmirror.config import Config, Home
 from hfmirror.delivery import Retry
-from hfmirror.facts import read_facts
+from hfmirror.facts.facts import read_facts
 from hfmirror.fingerprint import Reader
 from hfmirror.objects import DirectoryObjects, RemoteObjects, objects_of
 from hfmirror.outbox import Entry as Waiting

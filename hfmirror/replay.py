@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hfmirror import card, lfs, rules
+from hfmirror import lfs, rules
+from hfmirror.card import card
 from hfmirror.outbox import Entry, Outbox
 from hfmirror.repository import Content, Repository
 from hfmirror.tree import Tree, compare

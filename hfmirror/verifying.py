@@ -6,13 +6,15 @@ import hashlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from hfmirror import card, cardtext, errors
+from hfmirror import errors
+from hfmirror.card import card
 from hfmirror.fingerprint import Job, Reader
 from hfmirror.folder import Folder
 from hfmirror.gitcmd import GitFailed, git
 from hfmirror.lfs import LFS_FROM
 from hfmirror.objects import RemoteObjects, objects_of
 from hfmirror.pulling import find_version
+from hfmirror.readme import ownership
 from hfmirror.repository import Repository
 from hfmirror.rules import ATTRIBUTES, CARD, in_repo, kept_by_hand
 from hfmirror.store import BLOCK
@@ -120,7 +122,7 @@ def _made_from(repository: Repository, entry: Entry, blob: str | None) -> bool:
     """Tell whether the version's card was made around the folder's README.md."""
     if blob == entry.oid:
         return True
-    text = cardtext.decode(repository.read(entry), CARD)
+    text = ownership.decode(repository.read(entry), CARD)
     return blob is not None and card.source(text) == blob[:16]
 
 

@@ -62,9 +62,9 @@ def errors(tensors: dict[str, np.ndarray], halved: dict[str, np.ndarray]) -> dic
         norm += float(np.square(weights).sum())
         count += tensor.size
     return {
-        'max_abs_weight_error': largest,
-        'mean_abs_weight_error': total / count,
-        'relative_weight_error': math.sqrt(squares / norm),
+        'max_abs_error': largest,
+        'mean_abs_error': total / count,
+        'relative_error': math.sqrt(squares / norm),
         'parameters': count,
     }
 

@@ -21,7 +21,9 @@ def own_world(tmp_path, monkeypatch):
     """A HOME without anything in it, git without the machine's configuration, no token, no network but loopback."""
     home = tmp_path / 'home'
     home.mkdir()
-    for name in [name for name in os.environ if name.startswith(('GIT_', 'HF_', 'HUGGING', 'HFMIRROR_', 'XDG_'))]:
+    for name in [
+        name for name in os.environ if name.startswith(('GIT_', 'HF_', 'HUGGING', 'HFMIRROR_', 'XDG_'))
+    ]:
         monkeypatch.delenv(name)
     monkeypatch.setenv('HOME', str(home))
     monkeypatch.setenv('HFMIRROR_HOME', str(tmp_path / 'hfmirror'))

@@ -494,7 +494,13 @@ def test_a_remote_that_is_a_directory_but_no_repository_is_not_found(mirror, fol
     remote.mkdir()
     (remote / 'mine.txt').write_text('do not touch')
     refused(
-        mirror, folder, '--remote', f'file://{remote}', code=5, says=[str(remote), 'git init --bare'], remote=remote
+        mirror,
+        folder,
+        '--remote',
+        f'file://{remote}',
+        code=5,
+        says=[str(remote), 'git init --bare'],
+        remote=remote,
     )
     assert (remote / 'mine.txt').read_text() == 'do not touch'
 

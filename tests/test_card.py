@@ -4,13 +4,14 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from huggingface_hub import ModelCard
 
-from hfmirror import card, frontmatter
-from hfmirror.cardlint import lint
+from hfmirror.card import card
+from hfmirror.card.lint import lint
 from hfmirror.errors import CardError
-from hfmirror.facts import Facts, read_facts
+from hfmirror.facts.facts import Facts, read_facts
+from hfmirror.facts.weights import Weights
+from hfmirror.readme import frontmatter
 from hfmirror.tree import Entry
 from hfmirror.versions import VersionInfo
-from hfmirror.weights import Weights
 
 DAY = datetime(2026, 11, 21, 12, tzinfo=UTC)
 FACTS = Facts(

@@ -1,6 +1,6 @@
 import pytest
 
-from hfmirror.cardlint import lint
+from hfmirror.card.lint import lint
 
 GOOD = '---\nlicense: mit\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n# Hi\n'
 

@@ -7,11 +7,12 @@ import numpy
 import pytest
 from huggingface_hub import DatasetCard
 
-from hfmirror import card, frontmatter
-from hfmirror.cardlint import lint
-from hfmirror.datafiles import read_data, read_table, size_category, split_of
-from hfmirror.facts import read_facts
-from hfmirror.parquet import read_schema
+from hfmirror.card import card
+from hfmirror.card.lint import lint
+from hfmirror.facts.datafiles import read_data, read_table, size_category, split_of
+from hfmirror.facts.facts import read_facts
+from hfmirror.facts.parquet import read_schema
+from hfmirror.readme import frontmatter
 from hfmirror.tree import Entry
 
 # Written by pyarrow: three rows of id, text, emb (a list), meta (a struct), ok, day, when, u.

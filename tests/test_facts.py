@@ -5,7 +5,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from hfmirror.errors import CardError, SourceError
-from hfmirror.facts import read_facts
+from hfmirror.facts.facts import read_facts
 
 
 @pytest.fixture

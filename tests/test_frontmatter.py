@@ -1,8 +1,8 @@
 import pytest
 import yaml
 
-from hfmirror import frontmatter
 from hfmirror.errors import CardError
+from hfmirror.readme import frontmatter
 
 CARD = '---\nlicense: mit\ntags: [a, b]  # mine\n\n# about language\nlanguage:\n- en\n- no\n---\n# Title\n'
 

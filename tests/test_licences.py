@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from hfmirror.licences import recognise
+from hfmirror.facts.licences import recognise
 
 MIT = """MIT License
 

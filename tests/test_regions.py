@@ -1,8 +1,8 @@
 import pytest
 
-from hfmirror import regions
 from hfmirror.errors import CardError
-from hfmirror.regions import State
+from hfmirror.readme import regions
+from hfmirror.readme.regions import State
 
 CARD = '# Mine\n\n<!-- hfmirror:begin overview -->\nold\n<!-- hfmirror:end overview -->\n\nwords\n\n<!-- hfmirror:begin files -->\n<!-- hfmirror:end files -->\n'
 

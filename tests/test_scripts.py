@@ -148,8 +148,8 @@ def test_halve_computes_the_error_of_half_precision(tmp_path):
     assert weights['ids'].tolist() == [70000]
     results = json.loads((halved / 'eval_results.json').read_text())
     expected = abs(float(np.float32(1.0005)) - float(np.float16(1.0005)))
-    assert results['max_abs_weight_error'] == pytest.approx(expected)
-    assert results['mean_abs_weight_error'] == pytest.approx(expected / 2)
+    assert results['max_abs_error'] == pytest.approx(expected)
+    assert results['mean_abs_error'] == pytest.approx(expected / 2)
     assert results['parameters'] == 2
 
 

@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from hfmirror.card import About
-from hfmirror.datafiles import Data
-from hfmirror.facts import Facts
-from hfmirror.sections import sections
+from hfmirror.card.card import About
+from hfmirror.card.sections import sections
+from hfmirror.card.usage import public_url
+from hfmirror.facts.datafiles import Data
+from hfmirror.facts.facts import Facts
 from hfmirror.tree import Entry
-from hfmirror.usage import public_url
 
 MODEL = Facts(
     library_name='transformers',

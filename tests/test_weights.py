@@ -6,7 +6,7 @@ import numpy
 import pytest
 from safetensors.numpy import save_file
 
-from hfmirror.weights import Weights, main_weights, read_array, read_weights, shard_of
+from hfmirror.facts.weights import Weights, main_weights, read_array, read_weights, shard_of
 
 
 def safetensors(path, header, *, data=b'', length=None):

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 def card_of(folder: Folder, target: Target, *, version: str | None = None) -> str:
     """Return the card that a first release of the folder as ``version`` would have. Raises CardError."""
-    from hfmirror import card, cardtext, layout
-    from hfmirror.facts import read_facts
+    from hfmirror import layout
+    from hfmirror.card import card
+    from hfmirror.facts.facts import read_facts
+    from hfmirror.readme import ownership
     from hfmirror.rules import CARD
 
     files = {file.path: file.source for file in folder.files}
-    base = cardtext.decode(files[CARD].read_bytes(), str(files[CARD])) if CARD in files else None
+    base = ownership.decode(files[CARD].read_bytes(), str(files[CARD])) if CARD in files else None
     facts = read_facts(files, repo_type=target.repo_type)
     about = card.About(
         repo_id=target.repo_id,
@@ -62,8 +64,9 @@ def command(
 
     Nothing is sent or asked. Exit code 8 when the Hub would refuse the card.
     """
-    from hfmirror import cardlint, place
     from hfmirror import folder as folders
+    from hfmirror import place
+    from hfmirror.card import lint
     from hfmirror.config import home, load_config
 
     where = place.Place(repo, repo_type, branch)
@@ -74,7 +77,7 @@ def command(
             text.removesuffix('\n')
         )
         return
-    problems = cardlint.lint(text, repo_type=repo_type)
+    problems = lint.lint(text, repo_type=repo_type)
     if as_json:
         output.document([problem._asdict() for problem in problems])
     else:

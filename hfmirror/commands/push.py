@@ -179,11 +179,9 @@ def _show_plan(release: Release, left_out: Sequence[LeftOut], size: str) -> None
 
 def _counts(release: Release) -> str:
     changes = release.changes
-    counts = {'added': changes.added, 'changed': changes.modified, 'removed': changes.deleted}
-    return (
-        ', '.join(f'{len(found):,} {word}' for word, found in counts.items() if found)
-        or 'only the card changed'
-    )
+    counts = {'added': len(changes.added), 'changed': len(changes.modified), 'removed': len(changes.deleted)}
+    told = ', '.join(f'{number:,} {word}' for word, number in counts.items() if number)
+    return told or 'only the card changed'
 
 
 def _finish(done: Sequence[Release], failed: Sequence[errors.HfmirrorError]) -> None:

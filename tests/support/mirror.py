@@ -63,7 +63,11 @@ class Mirror:
     def files(self, revision='main'):
         """Return {path: content} of a revision; LFS files as pointers."""
         names = self.git('ls-tree', '-r', '-z', '--name-only', revision).split('\0')
-        return {name: git_bytes('cat-file', 'blob', f'{revision}:{name}', cwd=self.remote) for name in names if name}
+        return {
+            name: git_bytes('cat-file', 'blob', f'{revision}:{name}', cwd=self.remote)
+            for name in names
+            if name
+        }
 
     def objects(self):
         """Return the oids of the LFS objects on the remote."""

@@ -9,8 +9,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from hfmirror import frontmatter, hubids, modelindex, regions, vocabulary
-from hfmirror.markdown import printable
+from hfmirror.card import modelindex
+from hfmirror.card.markdown import printable
+from hfmirror.facts import hubids, vocabulary
+from hfmirror.readme import frontmatter, regions
 
 Severity = Literal['error', 'warning']
 

@@ -1,7 +1,7 @@
 """The model or dataset card: README.md, regenerated around what people wrote.
 
 The front-matter keys and regions that hfmirror wrote are brought up to date; every other byte stays. See ``regions``
-for the markers and ``cardtext`` for what makes a key a person's.
+for the markers and ``ownership`` for what makes a key a person's.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from hfmirror import cardtext, frontmatter, regions
-from hfmirror.cardtext import NAME, Generated, words
-from hfmirror.facts import Facts, told
-from hfmirror.sections import About, sections
-from hfmirror.training import metric_type
+from hfmirror.card.sections import About, sections
+from hfmirror.facts.facts import Facts, told
+from hfmirror.facts.training import metric_type
+from hfmirror.readme import frontmatter, ownership, regions
+from hfmirror.readme.ownership import NAME, Generated, words
 
 _RESULTS = 100  # metrics in the front matter, which the Hub reads whole
 
@@ -30,7 +30,7 @@ def render(facts: Facts, about: About, *, base: str | None, source: str | None =
     Raises: CardError when the front matter or the markers of ``base`` are broken.
     """
     base = base or ''
-    facts = told(facts, cardtext.own_values(base, NAME))
+    facts = told(facts, ownership.own_values(base, NAME))
     facts = replace(facts, base_model=tuple(name for name in facts.base_model if name != about.repo_id))
     keys = {
         key: frontmatter.dump(key, value) if value else None for key, value in _values(facts, about).items()
@@ -41,7 +41,7 @@ def render(facts: Facts, about: About, *, base: str | None, source: str | None =
         if len(text.encode('utf-8', 'surrogatepass')) == size:
             break
         size = len(text.encode('utf-8', 'surrogatepass'))
-        text = cardtext.merge(
+        text = ownership.merge(
             base, Generated(keys, sections(facts, about, title=title, card_size=size), source)
         )
     return text
@@ -52,7 +52,7 @@ def transplant(ours: str, theirs: str) -> str:
 
     Raises: CardError when the front matter or the markers of either are broken.
     """
-    return cardtext.merge(theirs, cardtext.generated_in(ours))
+    return ownership.merge(theirs, ownership.generated_in(ours))
 
 
 def source(text: str) -> str | None:
@@ -77,7 +77,7 @@ def _has_title(text: str) -> bool:
 
 def _values(facts: Facts, about: About) -> dict[str, Any]:
     """Return {key of the front matter: value} for all keys that hfmirror may write; empty for what is not known."""
-    values: dict[str, Any] = dict.fromkeys(cardtext.KEYS)
+    values: dict[str, Any] = dict.fromkeys(ownership.KEYS)
     if about.repo_type == 'space':
         return values
     values |= {'language': list(facts.language), 'license': facts.license, 'tags': list(facts.tags)}

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hfmirror import architectures, cardtext, datafiles, hubids, jsonfile, licences, training
-from hfmirror.datafiles import Data
 from hfmirror.errors import SourceError
-from hfmirror.weights import Weights, read_weights
+from hfmirror.facts import architectures, datafiles, hubids, jsonfile, licences, training
+from hfmirror.facts.datafiles import Data
+from hfmirror.facts.weights import Weights, read_weights
+from hfmirror.readme import ownership
 
 _HEADERS_READ = 2_000
 _LONGEST_WORD = 200
@@ -77,12 +78,14 @@ def read_facts(files: Mapping[str, Path], *, repo_type: str = 'model') -> Facts:
             facts = replace(facts, data=datafiles.read_data(files), metrics=training.metrics(configs))
         elif repo_type == 'model':
             facts = _model(facts, configs, _weights(files))
-        readme = cardtext.decode(files['README.md'].read_bytes(), 'README.md') if 'README.md' in files else ''
+        readme = (
+            ownership.decode(files['README.md'].read_bytes(), 'README.md') if 'README.md' in files else ''
+        )
     except OSError as e:
         raise SourceError(
             f'{e.filename}: cannot be read: {e.strerror or e}. Make it readable, or leave it out with --exclude.'
         ) from e
-    return told(facts, cardtext.own_values(readme, 'README.md'))
+    return told(facts, ownership.own_values(readme, 'README.md'))
 
 
 def _licence(files: Mapping[str, Path]) -> str | None:

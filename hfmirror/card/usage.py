@@ -8,10 +8,10 @@ import shlex
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from hfmirror.facts import Facts
+from hfmirror.facts.facts import Facts
 
 if TYPE_CHECKING:
-    from hfmirror.sections import About
+    from hfmirror.card.sections import About
 
 _AUTO_CLASSES = {
     'text-generation': 'AutoModelForCausalLM',

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hfmirror import markdown
-from hfmirror.facts import Facts
+from hfmirror.card import markdown
+from hfmirror.card.usage import usage
+from hfmirror.facts.facts import Facts
+from hfmirror.facts.weights import Weights, main_weights
 from hfmirror.output import count, human_size
 from hfmirror.tree import Entry, total_size
-from hfmirror.usage import usage
-from hfmirror.weights import Weights, main_weights
 
 if TYPE_CHECKING:
     from jinja2 import Environment

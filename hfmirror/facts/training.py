@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from hfmirror import jsonfile
+from hfmirror.facts import jsonfile
 
 Parameter = str | int | float | bool
 

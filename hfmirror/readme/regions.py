@@ -20,8 +20,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from hfmirror import frontmatter
 from hfmirror.errors import CardError
+from hfmirror.readme import frontmatter
 
 # The order in which regions stand in a card that had none.
 ORDER = ('overview', 'usage', 'metrics', 'training', 'data', 'files', 'versions', 'state')

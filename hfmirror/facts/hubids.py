@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
-from hfmirror import vocabulary
+from hfmirror.facts import vocabulary
 
 _PART = r'[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?'
 _ID = re.compile(rf'{_PART}/{_PART}')

@@ -11,9 +11,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from hfmirror import frontmatter, regions
 from hfmirror.errors import CardError
-from hfmirror.regions import State
+from hfmirror.readme import frontmatter, regions
+from hfmirror.readme.regions import State
 
 NAME = 'README.md'
 # The front-matter keys that hfmirror may write, in the order of a new card.

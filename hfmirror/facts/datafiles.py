@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from hfmirror import parquet, weights
+from hfmirror.facts import parquet, weights
 
 # What `datasets` loads without being told how; other files of a dataset repository are only files.
 LOADABLE = ('.parquet', '.jsonl', '.csv')

@@ -1,0 +1,1 @@
+"""The model or dataset card: made from facts, around what people wrote."""
