@@ -65,7 +65,7 @@ def create(home: Path, target: Target, storage: Path) -> None:
             new / 'work', {**_CLONE_CONFIG, 'lfs.storage': str(storage), 'remote.origin.url': target.git_url}
         )
         git('init', '-q', '--bare', '--template=', new / 'attributes.git')
-        _configure(new / 'attributes.git', {'core.attributesFile': os.devnull})
+        _configure(new / 'attributes.git', {'core.attributesFile': os.devnull, 'core.ignorecase': 'false'})
         mark = {'format': _FORMAT, 'target': target._asdict(), 'made by': 'hfmirror; safe to delete'}
         durable.write(new / MARK, json.dumps(mark, indent=2).encode())
         os.rename(new, home)

@@ -37,6 +37,7 @@ class Request(NamedTuple):
     path_in_repo: str = ''
     message: str | None = None
     keep: bool = False
+    prefix: str = 'v'  # of semantic versions
 
 
 class Plan(NamedTuple):
@@ -95,7 +96,7 @@ def make(
 
     Raises CardError when the card or what it is made from is broken, SourceChanged when a small file has changed.
     """
-    history = _history(repository, plan.refs)
+    history = _history(repository, plan.refs, request.prefix)
     facts = read_facts(
         {file.path: file.source for file in request.folder.files}, repo_type=repository.target.repo_type
     )
@@ -213,9 +214,9 @@ def _read_plain(file: SourceFile, known: Known) -> bytes:
     return content
 
 
-def _history(repository: Repository, refs: Refs) -> list[VersionInfo]:
+def _history(repository: Repository, refs: Refs, prefix: str) -> list[VersionInfo]:
     try:
-        return repository.versions(refs)
+        return repository.versions(refs, prefix=prefix)
     except errors.NetworkError:
         return []
 

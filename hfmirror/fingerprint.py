@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,11 +32,12 @@ class Found(NamedTuple):
 
 
 class Job(NamedTuple):
-    """One file to know. ``to_lfs``: its name alone sends it to LFS. ``copy``: its bytes go into the store on the way."""
+    """One file to know. ``to_lfs``: its name alone sends it to LFS. ``copy``: whether its bytes go into the store on
+    the way, asked only when it is read."""
 
     file: SourceFile
     to_lfs: bool
-    copy: bool
+    copy: Callable[[], bool]
 
 
 class Reader:
@@ -43,6 +45,7 @@ class Reader:
 
     def __init__(self, cache: StatCache, store: ObjectStore | None = None, *, jobs: int = 0) -> None:
         self.cache, self.store = cache, store
+        self._stop = threading.Event()
         self.threads = jobs or len(
             os.sched_getaffinity(0) if hasattr(os, 'sched_getaffinity') else range(os.cpu_count() or 1)
         )
@@ -57,7 +60,9 @@ class Reader:
         known = {job.file.path: was for job in work if (was := _from_cache(job, cached))}
         unread = [job for job in work if job.file.path not in known]
         with output.progress('hashing', sum(job.file.stat.st_size for job in unread)) as shown:
-            found = _map(lambda job: self._read_one(job, shown), unread, threads=self.threads)
+            found = _map(
+                lambda job: self._read_one(job, shown), unread, threads=self.threads, stop=self._stop
+            )
             known |= {job.file.path: result for job, result in zip(unread, found, strict=True)}
         if self.store is not None:
             self.store.settle()
@@ -70,6 +75,8 @@ class Reader:
         with shown.file(job.file.path, job.file.stat.st_size) as bar:
 
             def advance(size: int) -> None:
+                if self._stop.is_set():
+                    raise InterruptedError
                 shown.advance(size)
                 if bar is not None:
                     bar.update(size)
@@ -83,7 +90,7 @@ class Reader:
         return Found(stamp, known)
 
     def _large(self, file: IO[bytes], job: Job, advance: Callable[[int], None]) -> Known:
-        if self.store is None or not job.copy:
+        if self.store is None or not job.copy():
             oid = copy_hashed(file, None, advance)
         else:
             with self.store.temporary() as copy:
@@ -105,7 +112,7 @@ class Reader:
         if is_text and not job.to_lfs and len(content) < lfs.LFS_FROM:
             return Known(len(content), None, blob_id(content), is_text)
         oid = hashlib.sha256(content).hexdigest()
-        if self.store is not None and job.copy and content:
+        if self.store is not None and content and job.copy():
             with self.store.temporary() as copy:
                 copy.write(content)
                 self.store.add(copy, oid)
@@ -154,7 +161,9 @@ def _from_cache(job: Job, cached: Mapping[str, tuple[Stamp, Known]]) -> Found | 
     return Found(stamp, known) if needed or known.size == 0 else None
 
 
-def _map(work: Callable[[Job], Found], jobs: Sequence[Job], *, threads: int) -> list[Found]:
+def _map(
+    work: Callable[[Job], Found], jobs: Sequence[Job], *, threads: int, stop: threading.Event
+) -> list[Found]:
     """Return ``work`` of each job in order; one thread means plain ``map``, for a debugger.
 
     The largest files begin first. Small ones go to a thread by the dozen: handing each over costs more than reading it.
@@ -169,6 +178,7 @@ def _map(work: Callable[[Job], Found], jobs: Sequence[Job], *, threads: int) -> 
             for future in futures:
                 results.update(future.result())
         except BaseException:
+            stop.set()  # or a hundred gigabytes would be hashed to their end before Ctrl-C is heard
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return [results[i] for i in range(len(jobs))]

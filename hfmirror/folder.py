@@ -63,6 +63,8 @@ class Folder(NamedTuple):
     root: Path
     files: list[SourceFile]
     left_out: list[LeftOut]
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
 
 def walk(root: Path, *, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Folder:
@@ -78,10 +80,17 @@ def walk(root: Path, *, include: Sequence[str] = (), exclude: Sequence[str] = ()
         walker.problems[_COLLISION].append(' and '.join(_shown(path) for path in paths))
     if walker.problems:
         raise SourceError(_explained(root, walker.problems))
-    folder = Folder(Path(walker.root), sorted(walker.files), sorted(walker.left_out))
+    folder = Folder(
+        Path(walker.root), sorted(walker.files), sorted(walker.left_out), tuple(include), tuple(exclude)
+    )
     if not folder.files:
         raise UsageError(_nothing(root, folder.left_out))
     return folder
+
+
+def walk_again(folder: Folder) -> Folder:
+    """Return what is in the folder now, chosen as it was."""
+    return walk(folder.root, include=folder.include, exclude=folder.exclude)
 
 
 def _resolved(root: Path) -> str:

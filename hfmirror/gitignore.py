@@ -106,7 +106,7 @@ def _stars(glob: str, start: int, *, anchored: bool) -> tuple[str, int]:
 
 def _bracket(glob: str, at: int) -> tuple[str, int]:
     """Return the regular expression of the set that begins at ``at``, and where the pattern goes on."""
-    negated = glob[at : at + 1] in ('!', '^') and bool(glob[at:])
+    negated = glob[at : at + 1] in ('!', '^')
     at += negated
     found: set[str] = set()
     previous, first = '', True

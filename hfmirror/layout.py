@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,7 +54,8 @@ def lay_out(
     attributes = _attributes(repository, head)
     by_name = repository.lfs_paths(list(files), attributes)
     jobs = [
-        Job(file, path in by_name, copy=_is_new(file, head.get(path), stored)) for path, file in files.items()
+        Job(file, path in by_name, copy=partial(_is_new, file, head.get(path), stored))
+        for path, file in files.items()
     ]
     found = reader.read(folder.root, jobs)
     ours = {path: _entry(path, found[file.path].known, path in by_name) for path, file in files.items()}

@@ -28,7 +28,7 @@ class Name(NamedTuple):
 
 def name_release(choice: Choice, config: Config, tags: Collection[str], now: datetime) -> Name:
     """Return the name of the release that comes after ``tags``."""
-    prefix = config.versioning.tag_prefix
+    prefix = tag_prefix(config)
     if choice.kind == 'configured':
         choice = _configured(config)
     match choice.kind:
@@ -44,6 +44,16 @@ def name_release(choice: Choice, config: Config, tags: Collection[str], now: dat
             return Name(versions.next_experiment(tags, choice.value), 'experiment', experiment=choice.value)
         case _:
             return Name(None, None)
+
+
+def tag_prefix(config: Config) -> str:
+    """Return what stands before the numbers of a semantic version."""
+    template = config.versioning.tag_format
+    return (
+        versions.semantic_prefix(template)
+        if template and '{major}' in template
+        else config.versioning.tag_prefix
+    )
 
 
 def _configured(config: Config) -> Choice:

@@ -108,10 +108,15 @@ class Outbox:
             path.unlink(missing_ok=True)
 
     def tidy(self) -> None:
-        """Remove objects that no waiting release needs."""
-        needed = {held.oid for entry in self.entries() for held in entry.objects}
-        self.store.keep_only(needed)
-        if not needed and not self.entries():
+        """Remove objects that no waiting release needs, and what killed runs left half written."""
+        entries, files = self.entries(), list(self.root.glob('[0-9]*.json'))
+        if len(entries) < len(files):
+            return  # one cannot be read, so what it needs is not known
+        self.store.keep_only({held.oid for entry in entries for held in entry.objects})
+        packs = {self._pack(entry) for entry in entries}
+        for path in [*self.root.glob('.*.tmp'), *(set(self.root.glob('*.pack')) - packs)]:
+            path.unlink(missing_ok=True)
+        if not entries:
             with suppress(OSError):
                 (self.root / 'target.json').unlink(missing_ok=True)
             with suppress(OSError):

@@ -18,11 +18,10 @@ from hfmirror import durable, errors, output
 from hfmirror.config import Home
 from hfmirror.delivery import Retry
 from hfmirror.objects import RemoteObjects, objects_of
-from hfmirror.refs import Refs
+from hfmirror.refs import find_version
 from hfmirror.repository import Repository
 from hfmirror.store import BLOCK
 from hfmirror.tree import Entry, Tree, blob_id
-from hfmirror.versions import latest
 
 _TOGETHER = 256  # small files whose flush is shared
 _SMALL = 1024 * 1024  # bytes
@@ -40,22 +39,6 @@ class Pulled(NamedTuple):
     size: int
 
 
-def find_version(refs: Refs, name: str, what: str) -> tuple[str, str]:
-    """Return (tag, commit) of a version or of ``latest``. Raises NotFoundError naming what there is."""
-    tag = latest(refs.tags) if name == 'latest' else name
-    if tag is None:
-        raise errors.NotFoundError(
-            f'{what}: it has no version yet. Make one with: hfmirror push FOLDER --tag v1.0.0'
-        )
-    if tag not in refs.tags:
-        import difflib
-
-        near = difflib.get_close_matches(tag, refs.tags, n=3)
-        hint = f'Is it {", ".join(near)}?' if near else "'hfmirror list-versions' shows what there is."
-        raise errors.NotFoundError(f'{what}: no version {tag}. {hint}')
-    return tag, refs.tags[tag][1]
-
-
 def pull(
     repository: Repository,
     version: str,
@@ -65,13 +48,14 @@ def pull(
     path: str = '',
     force: bool = False,
     retry: Retry,
+    prefix: str = 'v',
 ) -> Pulled:
     """Bring the files of a version into ``to``, or those under ``path`` of it; what an earlier pull put there and the
     version does not have goes. Run again after a kill, it goes on where it was.
 
     Raises ConflictError, before anything is written, for files that differ and that no pull wrote, unless ``force``.
     """
-    tag, commit = find_version(repository.remote_refs(), version, str(repository.target))
+    tag, commit = find_version(repository.remote_refs(), version, str(repository.target), prefix=prefix)
     repository.fetch(commit, f'refs/tags/{tag}')
     tree = _part(repository.tree(commit), path, f'{repository.target} {tag}')
     root = _root(to)
@@ -255,11 +239,7 @@ class _Fetcher:
 
     def fetch(self, entries: Sequence[Entry]) -> None:
         """Fetch some files in parallel; all are on disk under their names when this returns."""
-        if len(entries) == 1:
-            parts = [self._part(entries[0])]
-        else:
-            with ThreadPoolExecutor(_THREADS) as pool:
-                parts = list(pool.map(self._part, entries))
+        parts = [self._part(entries[0])] if len(entries) == 1 else self._parts(entries)
         durable.flush(parts)
         for part, entry in zip(parts, entries, strict=True):
             final = self.root / entry.path
@@ -270,9 +250,20 @@ class _Fetcher:
             os.replace(part, final)
         durable.flush(sorted({(self.root / entry.path).parent for entry in entries}))
 
+    def _parts(self, entries: Sequence[Entry]) -> list[Path]:
+        try:
+            with ThreadPoolExecutor(_THREADS) as pool:
+                return list(pool.map(self._part, entries))
+        except Exception:
+            # They are small: fetching them again costs nothing, and the folder stays clean.
+            for entry in entries:
+                (self.root / beside(entry)).unlink(missing_ok=True)
+            raise
+
     def _part(self, entry: Entry) -> Path:
-        final = self.root / entry.path
-        part = final.with_name(f'.{final.name[:100]}.{entry.oid[:12]}.part')
+        part = self.root / beside(entry)
+        if part.is_symlink():  # not ours, and never written through
+            part.unlink()
         if not entry.is_lfs:
             part.write_bytes(self.plain[entry.oid])
             self.shown.advance(entry.size)
@@ -310,6 +301,13 @@ class _Fetcher:
                 f'{entry.path}: what the remote sent is not what was released (sha256 {digest.hexdigest()[:12]}, '
                 f"expected {entry.oid[:12]}); it was thrown away. See 'hfmirror verify --content'."
             )
+
+
+def beside(entry: Entry) -> str:
+    """Return the path under which a file is written until it is whole; another for each file and content."""
+    folder, slash, name = entry.path.rpartition('/')
+    mark = hashlib.sha256(os.fsencode(f'{entry.path}\0{entry.oid}')).hexdigest()[:12]
+    return f'{folder}{slash}.{name[:40]}.{mark}.part'
 
 
 def _resume(part: Path, digest: hashlib._Hash, size: int) -> int:

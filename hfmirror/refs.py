@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import NamedTuple
 
-from hfmirror import message, versions
+from hfmirror import errors, message, versions
 from hfmirror.gitcmd import GitFailed, git, meaning
 from hfmirror.target import Target
 from hfmirror.versions import VersionInfo
@@ -44,13 +45,30 @@ def ls_remote(target: Target, *, cwd: Path | None = None) -> Refs:
     return Refs(refs.get(patterns[0]), tags)
 
 
-def tags_in(git_dir: Path) -> list[VersionInfo]:
+def find_version(refs: Refs, name: str, what: str, *, prefix: str = 'v') -> tuple[str, str]:
+    """Return (tag, commit) of a version or of ``latest``. Raises NotFoundError naming what there is."""
+    tag = versions.latest(refs.tags, prefix=prefix) if name == 'latest' else name
+    if tag is None:
+        raise errors.NotFoundError(
+            f'{what}: it has no version yet. Make one with: hfmirror push FOLDER --tag v1.0.0'
+        )
+    if tag not in refs.tags:
+        near = difflib.get_close_matches(tag, refs.tags, n=3)
+        hint = f'Is it {", ".join(near)}?' if near else "'hfmirror list-versions' shows what there is."
+        raise errors.NotFoundError(f'{what}: no version {tag}. {hint}')
+    return tag, refs.tags[tag][1]
+
+
+def tags_in(git_dir: Path, *, prefix: str = 'v') -> list[VersionInfo]:
     """Return the tags of a repository on this machine that hfmirror can order, newest first. Reads no file's content."""
-    answer = git('for-each-ref', f'--format={_TAG_FORMAT}', 'refs/tags', cwd=git_dir)
+    try:
+        answer = git('for-each-ref', f'--format={_TAG_FORMAT}', 'refs/tags', cwd=git_dir)
+    except GitFailed as e:
+        raise meaning(e, str(git_dir)) from e
     fields = answer.split('\0')
     rows = [fields[i : i + 5] for i in range(0, len(fields) - 5, 5)]
-    infos = (_version_info([row[0].lstrip('\n'), *row[1:]]) for row in rows)
-    return versions.newest_first(info for info in infos if info is not None)
+    infos = (_version_info([row[0].lstrip('\n'), *row[1:]], prefix) for row in rows)
+    return versions.newest_first((info for info in infos if info is not None), prefix=prefix)
 
 
 def create_bare(path: Path, branch: str) -> None:
@@ -62,7 +80,7 @@ def create_bare(path: Path, branch: str) -> None:
         for key, value in {
             'uploadpack.allowFilter': 'true',
             'receive.fsckObjects': 'true',
-            'gc.auto': '0',
+            'gc.autoDetach': 'false',
         }.items():
             git('config', key, value, cwd=new)
         new.chmod(0o755)
@@ -72,9 +90,9 @@ def create_bare(path: Path, branch: str) -> None:
         shutil.rmtree(new, ignore_errors=True)
 
 
-def _version_info(row: Sequence[str]) -> VersionInfo | None:
+def _version_info(row: Sequence[str], prefix: str) -> VersionInfo | None:
     name, object_id, commit, seconds, text = row
-    version = versions.parse(name)
+    version = versions.parse(name, prefix=prefix)
     if version is None:
         return None
     facts = message.read_tag(text)

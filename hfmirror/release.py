@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hfmirror import delivery, errors, output, versions
+from hfmirror import folder as folders
 from hfmirror.compose import Plan, Request, contents, make, make_plan
 from hfmirror.config import Config, Home
 from hfmirror.delivery import Retry
 from hfmirror.facts.facts import read_facts
 from hfmirror.fingerprint import Reader
+from hfmirror.naming import Name
 from hfmirror.objects import DirectoryObjects, RemoteObjects, objects_of
 from hfmirror.outbox import Entry as Waiting
 from hfmirror.outbox import Held, Outbox
@@ -25,6 +27,7 @@ from hfmirror.target import Target
 from hfmirror.tree import Changes, Entry, compare, total_size
 
 _TRIES = 5
+_HOW_TO_SEND = "Send it with 'hfmirror resume' or the next push."
 
 
 class Release(NamedTuple):
@@ -66,8 +69,12 @@ class _Push:
         path = self.target.path
         if path is None:
             return False
-        there = next(parent for parent in [path, *path.parents] if parent.exists())
-        return there.stat().st_dev == self.outbox.root.stat().st_dev
+        return _device(path) == _device(self.outbox.root)
+
+
+def _device(path: Path) -> int:
+    """Return the file system that ``path`` is on, or would be."""
+    return next(parent for parent in [path, *path.parents] if parent.exists()).stat().st_dev
 
 
 def push(request: Request, target: Target, config: Config, home: Home, *, dry_run: bool = False) -> Release:
@@ -112,13 +119,15 @@ def _push(current: _Push) -> Release:
             if changed:
                 raise
             changed = True
-            output.say('a file changed while it was sent; reading it again')
+            output.say('a file changed while it was sent; reading the folder again')
+            current.request = current.request._replace(folder=folders.walk_again(current.request.folder))
     raise RemoteMoved(f'{current.target}: the branch {current.target.branch} keeps moving. Push again later.')
 
 
 def _send_waiting(current: _Push) -> None:
     """Send what waits from earlier pushes, in order. What cannot go yet is what this push builds on."""
-    for entry in current.outbox.entries():
+    waiting = current.outbox.entries()
+    for number, entry in enumerate(waiting):
         name = entry.version or entry.commit[:10]
         try:
             current.delivered.append(
@@ -126,7 +135,7 @@ def _send_waiting(current: _Push) -> None:
             )
             output.say(f'{current.target}: {name}, which was waiting, is there now')
         except errors.NetworkError:
-            current.queued = current.outbox.entries()
+            current.queued = waiting[number:]
             return
         except errors.SourceChanged as e:
             output.warn(f'{name} was interrupted and cannot be finished: {e}')
@@ -199,16 +208,18 @@ def _already_there(current: _Push, plan: Plan) -> Release | None:
     if name.tag is None:
         return _there(current, plan, None, refs.head)
     tags = [tag for tag, (_, commit) in refs.tags.items() if commit == refs.head]
-    tag = next((tag for tag in sorted(tags, reverse=True) if _is_like(tag, name.kind, name.tag)), None)
+    tag = next(
+        (tag for tag in sorted(tags, reverse=True) if _is_like(tag, name, current.request.prefix)), None
+    )
     return _there(current, plan, tag, refs.head) if tag else None
 
 
-def _is_like(tag: str, kind: str | None, wanted: str) -> bool:
-    """Tell whether ``tag`` already is the version that ``wanted`` would be: of its kind, or of its experiment."""
-    version = versions.parse(tag)
-    if version is None or version.kind != kind:
+def _is_like(tag: str, name: Name, prefix: str) -> bool:
+    """Tell whether ``tag`` already is what ``name`` would be: a version of its kind, or of its experiment."""
+    version = versions.parse(tag, prefix=prefix)
+    if version is None or version.kind != name.kind:
         return False
-    return kind != 'experiment' or tag.rpartition('-')[0] == wanted.rpartition('-')[0]
+    return name.kind != 'experiment' or tag.rpartition('-')[0] == str(name.tag).rpartition('-')[0]
 
 
 def _is_same_tree(current: _Push, plan: Plan, tag: str, commit: str) -> bool:
@@ -219,14 +230,14 @@ def _is_same_tree(current: _Push, plan: Plan, tag: str, commit: str) -> bool:
 
 
 def _there(current: _Push, plan: Plan, version: str | None, commit: str) -> Release:
-    finished = any(entry.commit == commit for entry in current.delivered)
-    nothing = plan._replace(changes=Changes([], [], []))
-    return _release(
-        current,
-        nothing._replace(name=plan.name._replace(tag=version)),
-        commit,
-        'pushed' if finished else 'up-to-date',
-    )
+    status, note = 'up-to-date', None
+    if any(entry.commit == commit for entry in current.delivered):
+        status = 'pushed'
+    waits = next((entry for entry in current.queued if entry.commit == commit), None)
+    if waits is not None:
+        status, note = 'queued', f'{waits.error or ""} It waits. {_HOW_TO_SEND}'.lstrip()
+    nothing = plan._replace(changes=Changes([], [], []), name=plan.name._replace(tag=version))
+    return _release(current, nothing, commit, status, note=note)
 
 
 def _send_lost(current: _Push, plan: Plan, objects: RemoteObjects) -> None:
@@ -295,12 +306,11 @@ def _send(current: _Push, entry: Waiting) -> None:
 
 
 def _queue(current: _Push, plan: Plan, entry: Waiting, why: str) -> Release:
-    how = "Send it with 'hfmirror resume' or the next push."
     try:
         current.outbox.own(entry)
-        note = f'{why} The release waits with its own copy of the files. {how}'
+        note = f'{why} The release waits with its own copy of the files. {_HOW_TO_SEND}'
     except OSError as e:
-        note = f'{why} The disk has no room for a copy ({e.strerror}): leave {entry.folder} as it is until it is sent. {how}'
+        note = f'{why} The disk has no room for a copy ({e.strerror}): leave {entry.folder} as it is until it is sent. {_HOW_TO_SEND}'
     except errors.SourceChanged:
         current.outbox.forget(entry)
         raise
@@ -319,7 +329,7 @@ def _dry_run(current: _Push) -> Release:
 def _release(
     current: _Push, plan: Plan, commit: str | None, status: str, *, note: str | None = None
 ) -> Release:
-    tree = plan.laid.tree
+    tree = current.repository.tree(commit) if commit else plan.laid.tree
     return Release(
         current.target, plan.name.tag, commit, status, plan.changes, total_size(tree), len(tree), note
     )

@@ -95,21 +95,23 @@ class Repository:
             'origin',
             f'+{ref}:refs/hfmirror/fetched',
         )
+        if not self.has(commit):
+            raise RemoteMoved(f'{self.target}: {ref} has moved. Run the same command again.')
 
     def has(self, commit: str) -> bool:
         """Return whether a commit and its tree are here."""
         return succeeds('rev-parse', '-q', '--verify', f'{commit}^{{tree}}', cwd=self.work)
 
-    def versions(self, refs: Refs | None = None) -> list[VersionInfo]:
+    def versions(self, refs: Refs, *, prefix: str = 'v') -> list[VersionInfo]:
         """Return the remote's tags that hfmirror can order, newest first, read without any file's content."""
         if self.target.path is not None:
-            return tags_in(self.target.path) if self.target.path.exists() else []
+            return tags_in(self.target.path, prefix=prefix) if self.target.path.exists() else []
         tags = self.home / 'tags.git'
         if refs is None or not {found[0] for found in refs.tags.values()} <= _tag_objects(tags):
             self._fetch_tags(tags)
         if not tags.is_dir():
             return []  # it never had a tag
-        return [info for info in tags_in(tags) if refs is None or info.name in refs.tags]
+        return [info for info in tags_in(tags, prefix=prefix) if info.name in refs.tags]
 
     def _fetch_tags(self, tags: Path) -> None:
         if not (tags / 'HEAD').exists():
@@ -258,10 +260,10 @@ class Repository:
         return str(self.git.commit(commit).message)
 
     def tag(self, name: str, commit: str, text: str) -> str:
-        """Make the annotated tag here and return the tag object."""
-        args = ('tag', '-a', '-f', '--cleanup=verbatim', '-F', '-', '--', name, commit)
-        git(*args, cwd=self.work, stdin=text, env=self._identity())
-        return git('rev-parse', f'refs/tags/{name}', cwd=self.work)
+        """Return a new annotated tag object. No ref names it here: the remote's is the one that counts."""
+        tagger = git('var', 'GIT_COMMITTER_IDENT', cwd=self.work, env=self._identity())
+        head = f'object {commit}\ntype commit\ntag {name}\ntagger {tagger}\n\n'
+        return git('mktag', cwd=self.work, stdin=head + text)
 
     def tag_text(self, tag_object: str) -> str:
         """Return the message of an annotated tag that is here."""
@@ -309,6 +311,10 @@ class Repository:
 
             self._git = Repo(self.work)
         return self._git
+
+    def tidy(self) -> None:
+        """Let git put its objects together when there are many."""
+        git('-c', 'gc.auto=2000', '-c', 'gc.autoDetach=false', 'gc', '--auto', '--quiet', cwd=self.work)
 
     def close(self) -> None:
         if self._git is not None:

@@ -129,12 +129,13 @@ class ObjectStore:
         """
         final = self.path(oid)
         final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = final.with_name(f'{oid}.{os.getpid()}.tmp')
-        temporary.unlink(missing_ok=True)
+        temporary = Path(f'{self._temporary_folder()}/{secrets.token_hex(8)}')
         owned = _reflink(source, temporary)
         if not owned:
             _hard_or_symbolic_link(source, temporary)
         os.replace(temporary, final)
+        # rename(2) leaves both names when they are links to one file, as after a run that was killed.
+        temporary.unlink(missing_ok=True)
         return None if owned else Stamp.of(final.stat())
 
     def own(self, oid: str) -> None:

@@ -13,8 +13,8 @@ from hfmirror.folder import Folder
 from hfmirror.gitcmd import GitFailed, git
 from hfmirror.lfs import LFS_FROM
 from hfmirror.objects import RemoteObjects, objects_of
-from hfmirror.pulling import find_version
 from hfmirror.readme import ownership
+from hfmirror.refs import find_version
 from hfmirror.repository import Repository
 from hfmirror.rules import ATTRIBUTES, CARD, in_repo, kept_by_hand
 from hfmirror.store import BLOCK
@@ -46,12 +46,13 @@ def verify(
     path_in_repo: str = '',
     reader: Reader,
     content: bool = False,
+    prefix: str = 'v',
 ) -> Verified:
     """Check a version on its remote, with ``content`` by reading every object again, and a folder against it.
 
     Raises NotFoundError when the remote has no such version.
     """
-    tag, commit = find_version(repository.remote_refs(), version, str(repository.target))
+    tag, commit = find_version(repository.remote_refs(), version, str(repository.target), prefix=prefix)
     repository.fetch(commit, f'refs/tags/{tag}')
     tree = repository.tree(commit)
     objects = objects_of(repository.target, repository.work)
@@ -100,7 +101,7 @@ def _compare_folder(
     prefix = f'{path_in_repo}/' if path_in_repo else ''
     version = {path.removeprefix(prefix): entry for path, entry in tree.items() if path.startswith(prefix)}
     jobs = [
-        Job(file, bool((entry := version.get(file.path)) and entry.is_lfs), copy=False)
+        Job(file, bool((entry := version.get(file.path)) and entry.is_lfs), copy=lambda: False)
         for file in folder.files
     ]
     found = reader.read(folder.root, jobs)

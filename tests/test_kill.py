@@ -44,9 +44,10 @@ LOCAL_STEPS = {
     'between two objects': at('hfmirror.store:ObjectStore.take', after=KILL),
 }
 HOOKS = {  # git itself is at work in the remote
-    'pre-receive': 'kill -9 0',
-    'update': 'kill -9 0',
-    'post-receive': 'kill -9 0',
+    'pre-receive': '',
+    'update': '',
+    'reference-transaction': 'test "$1" = prepared || exit 0\n',
+    'post-receive': '',
 }
 
 
@@ -178,13 +179,20 @@ def test_a_release_on_top_of_another(worlds, tmp_path_factory, tmp_path, step):
     kill_and_run_again(world, fault(tmp_path / 'fault', {**STEPS, **LOCAL_STEPS}[step]))
 
 
-@pytest.mark.parametrize('hook', HOOKS)
+LOCKED = pytest.mark.xfail(
+    strict=True, reason='git leaves refs/heads/main.lock in the local Hub, and nobody knows that it is stale'
+)
+
+
+@pytest.mark.parametrize(
+    'hook', [pytest.param(hook, marks=[LOCKED] if 'transaction' in hook else []) for hook in HOOKS]
+)
 def test_git_is_killed_with_it_in_the_local_hub(worlds, tmp_path_factory, tmp_path, hook):
     world = made(worlds, 'second', second_release, tmp_path_factory)
     path = world.mirror.remote / 'hooks' / hook
     path.parent.mkdir(exist_ok=True)
     # Only once: the hook is gone when the push comes again.
-    path.write_text(f'#!/bin/sh\nrm "{path}"\n{HOOKS[hook]}\n')
+    path.write_text(f'#!/bin/sh\n{HOOKS[hook]}rm "{path}"\nkill -9 0\n')
     path.chmod(0o755)
     kill_and_run_again(world, fault(tmp_path / 'fault'))
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
-import time
 from datetime import datetime
 
 import pytest
@@ -133,14 +133,17 @@ def test_without_options_it_is_what_was_pushed_from_this_directory(mirror, folde
 def test_a_thousand_tags_are_listed_in_under_a_second(mirror):
     facts = 'feat(model): x\n\nHfmirror-Files: 12\nHfmirror-Size: 91000000\nHfmirror-Metrics: {"loss":0.5}\n'
     tag_remote(mirror.remote, {f'v1.{number}.0': facts for number in range(1000)})
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        versions = listed(mirror)
-        seconds.append(time.perf_counter() - started)
+    # Processor time, since other tests share the machine; nothing here waits for anything.
+    before = _children_s()
+    versions = listed(mirror)
+    assert _children_s() - before < 1
     assert len(versions) == 1000 and names(versions)[0] == 'v1.999.0'
     assert versions[0]['size'] == 91_000_000 and versions[0]['metrics'] == {'loss': 0.5}
-    assert min(seconds) < 1
+
+
+def _children_s():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def test_tags_of_others_are_listed_with_what_they_say_or_left_out(mirror):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hfmirror.versions import VersionInfo
 
 
-def list_versions(target: Target, home: Home) -> list[VersionInfo]:
+def list_versions(target: Target, home: Home, *, prefix: str = 'v') -> list[VersionInfo]:
     """Return the versions of a repository, newest first. Raises NotFoundError when there is no such repository."""
     from hfmirror import refs
     from hfmirror.repository import opened
@@ -26,9 +26,9 @@ def list_versions(target: Target, home: Home) -> list[VersionInfo]:
             raise errors.NotFoundError(
                 f'{target}: no such repository ({target.path}). Push to it first, or name another with --repo.'
             )
-        return refs.tags_in(target.path)
+        return refs.tags_in(target.path, prefix=prefix)
     with opened(target, home.clones, home.outbox / target.slug) as repository:
-        return repository.versions(repository.remote_refs())
+        return repository.versions(repository.remote_refs(), prefix=prefix)
 
 
 @click.command(short_help='List the versions of a repository, newest first.')
@@ -58,13 +58,14 @@ def command(
     """
     from hfmirror import place
     from hfmirror.config import home, load_config
+    from hfmirror.naming import tag_prefix
 
     output.configure(verbose=verbose)
     directories = home()
-    target = place.target_of(
-        place.Place(repo, repo_type, branch), remote, load_config(config_file), directories
-    )
-    found = [info for info in list_versions(target, directories) if kind is None or info.kind == kind][:limit]
+    config = load_config(config_file)
+    target = place.target_of(place.Place(repo, repo_type, branch), remote, config, directories)
+    found = list_versions(target, directories, prefix=tag_prefix(config))
+    found = [info for info in found if kind is None or info.kind == kind][:limit]
     if as_json:
         output.document([as_document(info) for info in found])
         return

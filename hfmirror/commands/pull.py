@@ -41,6 +41,7 @@ def command(
     """
     from hfmirror import gitcmd, place, pulling
     from hfmirror.config import home, load_config
+    from hfmirror.naming import tag_prefix
     from hfmirror.release import retry_of
     from hfmirror.repository import opened
 
@@ -50,7 +51,14 @@ def command(
     gitcmd.require_tools()
     with opened(target, directories.clones, directories.outbox / target.slug) as repository:
         done = pulling.pull(
-            repository, version, to, directories, path=path, force=force, retry=retry_of(config)
+            repository,
+            version,
+            to,
+            directories,
+            path=path,
+            force=force,
+            retry=retry_of(config),
+            prefix=tag_prefix(config),
         )
     if as_json:
         output.document({'target': str(target), 'to': str(to), **done._asdict()})

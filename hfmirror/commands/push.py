@@ -109,6 +109,7 @@ def command(**given: Any) -> None:
     from hfmirror import gitcmd, place
     from hfmirror.compose import Request
     from hfmirror.config import home, load_config
+    from hfmirror.naming import tag_prefix
     from hfmirror.rules import clean_path_in_repo
 
     output.configure(verbose=given['verbose'])
@@ -119,13 +120,16 @@ def command(**given: Any) -> None:
     targets = place.targets_of(where, given['remotes'], config, directories, folder=given['folder'])
     gitcmd.require_tools()
     folder = folders.walk(given['folder'], include=given['include'], exclude=given['exclude'])
-    request = Request(folder, choice, path_in_repo, given['message'], given['keep'])
+    request = Request(folder, choice, path_in_repo, given['message'], given['keep'], tag_prefix(config))
     done, failed = push(request, targets, config, directories, dry_run=given['dry_run'])
     if given['as_json']:
         output.document([as_document(release) for release in done])
     else:
         for release in done:
             show(release, folder.left_out if given['dry_run'] else ())
+    for release in done:
+        if release.note:
+            output.warn(release.note)
     _finish(done, failed)
 
 
@@ -155,7 +159,6 @@ def show(release: Release, left_out: Sequence[LeftOut] = ()) -> None:
             output.data(f'{release.target}: nothing to do, the folder is {name} ({size})')
         case 'queued':
             output.data(f'{release.target}: {name} is waiting to be sent ({size})')
-            output.warn(release.note or '')
         case _:
             _show_plan(release, left_out, size)
 

@@ -40,6 +40,7 @@ def command(version: str, folder: Path | None, content: bool, **given: Any) -> N
     from hfmirror import gitcmd, place, verifying
     from hfmirror.config import home, load_config
     from hfmirror.fingerprint import Reader
+    from hfmirror.naming import tag_prefix
     from hfmirror.repository import opened
     from hfmirror.rules import clean_path_in_repo
     from hfmirror.statcache import StatCache
@@ -62,6 +63,7 @@ def command(version: str, folder: Path | None, content: bool, **given: Any) -> N
                 path_in_repo=clean_path_in_repo(given['path_in_repo']),
                 reader=Reader(cache),
                 content=content,
+                prefix=tag_prefix(config),
             )
     finally:
         cache.close()

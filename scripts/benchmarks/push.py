@@ -90,6 +90,9 @@ def run(options: argparse.Namespace) -> str:
     """Measure all cases and return the report. Everything is made in, and removed with, one directory."""
     small_case = f'{options.small:,} small files'
     check_room(options)
+    load = os.getloadavg()[0]
+    if load > 1:
+        say(f'this machine is busy (load {load:.1f}); what is measured now says little')
     results: Results = {}
     with tempfile.TemporaryDirectory(prefix='hfmirror-bench-', dir=options.dir) as directory:
         root = Path(directory)
@@ -105,7 +108,7 @@ def run(options: argparse.Namespace) -> str:
         shutil.rmtree(model)
         folders.make_small(many, files=options.small)
         measure(many, [Case(small_case, lambda folder: None)], options.runs, results)
-    return report(results, options, small_case)
+    return f'{machine(options, load)}\n\n{report(results, options, small_case)}'
 
 
 def check_room(options: argparse.Namespace) -> None:
@@ -202,7 +205,7 @@ def report(results: Results, options: argparse.Namespace, small_case: str) -> st
             *disk_cells(seen),
             *load_cells(seen),
         )
-    lines = [machine(options), '', table.markdown() if options.markdown else table.text(), '']
+    lines = [table.markdown() if options.markdown else table.text(), '']
     bullet = '* ' if options.markdown else ''
     return '\n'.join(lines + [bullet + line for line in goals(results, small_case)])
 
@@ -223,13 +226,13 @@ def load_cells(seen: Seen) -> tuple[str, str]:
     return human_bytes(seen.memory), 'not watched' if read is None else human_bytes(read)
 
 
-def machine(options: argparse.Namespace) -> str:
+def machine(options: argparse.Namespace, load: float) -> str:
     """Return one line that says what was measured, when and where."""
     git = version('git', '--version').removeprefix('git version ')
     lfs = version('git', 'lfs', 'version').split()[0].removeprefix('git-lfs/')
     return (
         f'{datetime.date.today()}: {options.files} x {human_bytes(options.size)} and {options.small:,} x 10 KB, '
-        f'medians of {options.runs}, {os.cpu_count()} cores, {platform.system()} {platform.release()}, '
+        f'medians of {options.runs}, {os.cpu_count()} cores (load {load:.1f} before), {platform.system()} {platform.release()}, '
         f'Python {platform.python_version()}, git {git}, git-lfs {lfs}'
     )
 
