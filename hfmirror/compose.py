@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from hfmirror import errors, lfs, message, naming, output
-from hfmirror.card import card
+from hfmirror.card import card, lint
 from hfmirror.card.sections import About
 from hfmirror.config import Config
 from hfmirror.facts.facts import Facts, read_facts
@@ -101,6 +101,7 @@ def make(
         {file.path: file.source for file in request.folder.files}, repo_type=repository.target.repo_type
     )
     text = _card(repository, request, plan, history, facts)
+    _warn_of_card(text, repository.target)
     generated = {CARD: text.encode('utf-8', 'surrogateescape'), ATTRIBUTES: _attributes(plan)}
     tree = {**plan.laid.tree, **{path: _plain(path, content) for path, content in generated.items()}}
     notes = _notes(repository.target, request, plan, tree, facts, history)
@@ -141,6 +142,13 @@ def _card(
         path_in_repo=request.path_in_repo,
     )
     return card.render(facts, about, base=base, source=source)
+
+
+def _warn_of_card(text: str, target: Target) -> None:
+    wrong = [found for found in lint.lint(text, repo_type=target.repo_type) if found.severity == 'error']
+    for found in wrong[:5]:
+        key = f'{found.key}: ' if found.key else ''
+        output.warn(f'the Hub would refuse this card: {found.path}:{found.line}: {key}{found.message}')
 
 
 def _card_base(repository: Repository, plan: Plan) -> tuple[str | None, str | None]:

@@ -98,7 +98,7 @@ def _section(path: Path) -> Mapping[str, Any]:
         raise errors.ConfigError(f'{path}: no such file. Give --config the path of a config.yaml.') from e
     except (OSError, UnicodeDecodeError) as e:
         raise errors.ConfigError(f'{path}: cannot be read: {e}.') from e
-    except YAMLError as e:
+    except (YAMLError, RecursionError) as e:
         raise errors.ConfigError(f'{path}: not valid YAML: {e}') from e
     section = document.get('huggingface') if isinstance(document, Mapping) else None
     return section if isinstance(section, Mapping) else {}

@@ -89,7 +89,7 @@ def _target(
     place: Place, remote: str, config: Config, home: Home, *, default_name: str | None = None
 ) -> Target:
     branch = place.branch or config.settings.default_branch
-    if not gitcmd.succeeds('check-ref-format', f'refs/heads/{branch}'):
+    if branch != 'main' and not gitcmd.succeeds('check-ref-format', f'refs/heads/{branch}'):
         raise errors.UsageError(
             f'--branch {branch}: git allows no such name. Use letters, digits, ., _, / and -.'
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -126,8 +126,7 @@ def _push(current: _Push) -> Release:
 
 def _send_waiting(current: _Push) -> None:
     """Send what waits from earlier pushes, in order. What cannot go yet is what this push builds on."""
-    waiting = current.outbox.entries()
-    for number, entry in enumerate(waiting):
+    for entry in current.outbox.entries():
         name = entry.version or entry.commit[:10]
         try:
             current.delivered.append(
@@ -135,7 +134,7 @@ def _send_waiting(current: _Push) -> None:
             )
             output.say(f'{current.target}: {name}, which was waiting, is there now')
         except errors.NetworkError:
-            current.queued = waiting[number:]
+            current.queued = [later for later in current.outbox.entries() if later.id >= entry.id]
             return
         except errors.SourceChanged as e:
             output.warn(f'{name} was interrupted and cannot be finished: {e}')
@@ -161,6 +160,7 @@ def _push_once(current: _Push) -> Release:
         with suppress(errors.HfmirrorError, OSError):
             current.repository.prepare(plan.refs.head)
         raise
+    current.repository.tidy()
     return _release(current, plan, entry.commit, 'pushed')
 
 
@@ -306,6 +306,9 @@ def _send(current: _Push, entry: Waiting) -> None:
 
 
 def _queue(current: _Push, plan: Plan, entry: Waiting, why: str) -> Release:
+    tried = next((known for known in current.outbox.entries() if known.id == entry.id), entry)
+    entry = replace(tried, error=why)
+    current.outbox.update(entry)
     try:
         current.outbox.own(entry)
         note = f'{why} The release waits with its own copy of the files. {_HOW_TO_SEND}'

@@ -14,6 +14,7 @@ Everything here can be rebuilt. What cannot, commits and objects on their way, i
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -287,7 +288,8 @@ class Repository:
         Raises RemoteMoved or TagExists when a ref cannot go forward, RemoteError when the remote's checks refuse it.
         """
         try:
-            git('push', '-q', '--atomic', '--no-verify', '--porcelain', 'origin', *refspecs, cwd=self.work)
+            # Without --porcelain, which would say on standard output why a ref was rejected.
+            git('push', '-q', '--atomic', '--no-verify', 'origin', *refspecs, cwd=self.work)
         except GitFailed as e:
             raise _push_failure(e, self.target) from e
 
@@ -446,7 +448,8 @@ def _scratch(home: Path) -> Iterator[Path]:
 def _push_failure(failure: GitFailed, target: Target) -> errors.HfmirrorError:
     said = failure.stderr
     if 'already exists' in said or 'would clobber existing tag' in said:
-        return TagExists(f'{target}: the tag is already there. Use another --tag.')
+        name = re.search(r'-> (\S+) \(.*already exists', said)
+        return TagExists(f'{target}: the tag {name[1] if name else "of that name"} is already there. Use another --tag.')
     if any(
         word in said
         for word in (

@@ -61,9 +61,15 @@ class StatCache:
         """Return {absolute path: (stamp, what is known)} of all files below ``folder``."""
         prefix = f'{folder}{os.sep}'
         # A range on the primary key, not LIKE: names may hold % and _, and this uses the index.
-        rows = self._table.execute(
-            'SELECT * FROM files WHERE path >= ? AND path < ?', (prefix, prefix[:-1] + chr(ord(os.sep) + 1))
-        )
+        try:
+            rows = self._table.execute(
+                'SELECT * FROM files WHERE path >= ? AND path < ?',
+                (prefix, prefix[:-1] + chr(ord(os.sep) + 1)),
+            )
+        except (
+            UnicodeEncodeError
+        ):  # a directory above has a name that is not UTF-8: nothing below it is ever kept
+            return {}
         return {row[0]: (Stamp(*row[1:5]), Known(row[3], row[5], row[6], bool(row[7]))) for row in rows}
 
     def remember(self, path: Path, stamp: Stamp, known: Known, *, read_at_ns: int) -> None:
@@ -71,7 +77,8 @@ class StatCache:
         if read_at_ns - stamp.mtime_ns < time_step_ns(stamp.mtime_ns):
             return
         row = (str(path), *stamp, known.sha256, known.blob, int(known.is_text))
-        with self._lock, suppress(sqlite3.Error):  # a cache that cannot be written costs time, nothing else
+        # A cache that cannot be written, or a name it cannot hold, costs time and nothing else.
+        with self._lock, suppress(sqlite3.Error, UnicodeEncodeError):
             self._table.execute('REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)', row)
             if time.monotonic() - self._saved > _SAVE_EVERY_S:
                 self._save()

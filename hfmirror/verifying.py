@@ -30,7 +30,7 @@ class Problem(NamedTuple):
 
 
 class Verified(NamedTuple):
-    """What a verification found. ``checked`` counts files: those of the version, and those of the folder once more."""
+    """What a verification found. ``checked`` counts the files of the version."""
 
     version: str
     commit: str
@@ -62,11 +62,9 @@ def verify(
         problems += _wrong_content(
             repository, objects, [entry for entry in tree.values() if entry.path not in lost]
         )
-    checked = len(tree)
     if folder is not None:
         problems += _compare_folder(repository, tree, folder, path_in_repo, reader)
-        checked += len(folder.files)
-    return Verified(tag, commit, checked, problems)
+    return Verified(tag, commit, len(tree), problems)
 
 
 def _wrong_content(repository: Repository, objects: RemoteObjects, entries: Iterable[Entry]) -> list[Problem]:

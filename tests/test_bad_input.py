@@ -687,3 +687,14 @@ def with_code(tmp_path, module, code):
     )
     root = Path(__file__).parents[1]
     return {'PYTHONPATH': os.pathsep.join([str(folder), str(root)])}
+
+
+@pytest.mark.skipif(sys.platform == 'darwin', reason='the file system itself refuses such names')
+def test_a_folder_whose_own_path_is_not_utf_8_is_released_all_the_same(mirror, folder, tmp_path):
+    odd = tmp_path / os.fsdecode(b'caf\xe9')
+    shutil.copytree(folder.path, odd / 'tiny-model')
+    (done,) = mirror.push(odd / 'tiny-model', '--tag', 'v1.0.0')
+    assert done['status'] == 'pushed'
+    (again,) = mirror.push(odd / 'tiny-model')
+    assert again['status'] == 'up-to-date'
+    mirror.assert_whole()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from importlib import metadata
 from pathlib import Path
@@ -47,7 +48,7 @@ def test_it_tells_the_version_of_every_package(name):
 
 def test_every_package_that_hfmirror_needs_is_looked_at():
     needed = [
-        line.partition('>')[0].strip() for line in metadata.requires('hf-mirror') or [] if 'extra' not in line
+        re.match(r'[\w.-]+', line)[0] for line in metadata.requires('hf-mirror') or [] if 'extra' not in line
     ]
     missing = {name.lower().replace('_', '-') for name in needed} - {
         name.lower().replace('_', '-') for name in PACKAGES

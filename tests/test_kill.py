@@ -79,7 +79,7 @@ class World:
         """Return all that a reader of the remote can see, and nothing that the time of day changes."""
         remote = self.mirror.remote
         form = '%(refname) %(objecttype) %(tree) %(contents)%(*tree) %(*contents)'
-        refs = [line for line in git('for-each-ref', f'--format={form}', cwd=remote).splitlines()]
+        refs = git('for-each-ref', f'--format={form}', cwd=remote).splitlines()
         commits = git('log', '--all', '--topo-order', '--format=%T %B', cwd=remote) if refs else ''
         return refs, commits, self.mirror.objects()
 

@@ -18,11 +18,15 @@ PACKAGES = (
     'click',
     'GitPython',
     'huggingface_hub',
-    'tqdm',
-    'python-dotenv',
-    'pydantic',
-    'ruamel.yaml',
+    'Jinja2',
     'filelock',
+    'pathspec',
+    'platformdirs',
+    'pydantic',
+    'python-dotenv',
+    'ruamel.yaml',
+    'semver',
+    'tqdm',
 )
 
 

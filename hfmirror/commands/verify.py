@@ -74,8 +74,9 @@ def command(version: str, folder: Path | None, content: bool, **given: Any) -> N
             output.data(f'{problem.what:9}  {problem.path}  ({problem.where})')
     if found.problems:
         raise errors.VerificationError(
-            f'{target}: {found.version} is not as it was released: {output.count(len(found.problems), "file")} of '
-            f'{found.checked:,} checked. Push the folder again to send what the remote lacks, or pull the version again.'
+            f'{target}: {found.version} is not as it was released: {output.count(len(found.problems), "file")} named '
+            f'above, {found.checked:,} in the version. Push the folder again to send what the remote lacks, or pull '
+            'the version again.'
         )
     if not given['as_json']:
         how = 'every object read again' if content else 'refs and every object confirmed'

@@ -1,0 +1,167 @@
+"""Addresses and names: what is taken, what is refused, and what is made of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hfmirror import target
+from hfmirror.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    'url',
+    [
+        'https://example.org/me/x.git',
+        'http://127.0.0.1:8080/me/x',
+        'ssh://git@example.org:2222/me/x.git',
+        'git+ssh://example.org/x',
+        'git@example.org:me/x.git',
+        'example.org:x.git',
+        'https://me@example.org/x.git',
+    ],
+)
+def test_a_git_url_is_given_to_git_as_it_is(url):
+    assert target.git_address(url) == url
+    assert target.at_url(url, 'me/x').path is None
+
+
+@pytest.mark.parametrize('form', ['{}', 'file://{}', '{}/', '{}/../x.git'])
+def test_a_path_becomes_absolute(tmp_path, form):
+    assert target.git_address(form.format(tmp_path / 'x.git')) == str(tmp_path / 'x.git')
+
+
+def test_a_relative_path_is_one_from_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert target.git_address('./x.git') == str(tmp_path / 'x.git')
+
+
+def test_a_file_url_may_have_escapes(tmp_path):
+    assert target.git_address(f'file://{tmp_path}/a%20b.git') == str(tmp_path / 'a b.git')
+
+
+def test_a_path_with_a_colon_that_is_there_is_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path('a:b').mkdir()
+    assert target.git_address('a:b') == str(tmp_path / 'a:b')
+
+
+@pytest.mark.parametrize(
+    'url',
+    [
+        'ftp://example.org/x',
+        'git://example.org/x',
+        'ext::sh -c whoami',
+        'fd::3',
+        'origin',
+        '-oProxyCommand=x:y',
+        'ssh://-oProxyCommand=x/y',
+        'ssh://me@-host/y',
+    ],
+)
+def test_an_address_that_git_must_not_get_is_refused(url):
+    with pytest.raises(UsageError, match='--remote'):
+        target.git_address(url)
+
+
+@pytest.mark.parametrize('user', ['me:hf_secretsecret', ':hf_secretsecret', 'hf:x%40y'])
+def test_a_url_with_a_password_is_refused_without_repeating_it(user):
+    with pytest.raises(UsageError) as refused:
+        target.git_address(f'https://{user}@example.org/me/x.git')
+    assert 'secret' not in str(refused.value) and 'x%40y' not in str(refused.value)
+    assert 'https://example.org/me/x.git' in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ('url', 'expected'),
+    [
+        ('https://h/me/x.git', 'https://h/me/x.git/info/lfs'),
+        ('https://h/me/x', 'https://h/me/x.git/info/lfs'),
+        ('https://h/me/x/', 'https://h/me/x.git/info/lfs'),
+    ],
+)
+def test_the_lfs_address_is_the_one_git_lfs_derives(url, expected):
+    assert target.at_url(url, 'me/x').lfs_url == expected
+
+
+@pytest.mark.parametrize('repo_type', target.REPO_TYPES)
+def test_the_local_hub_has_a_folder_for_each_type(tmp_path, repo_type):
+    made = target.local(tmp_path, 'me/x', repo_type=repo_type)
+    assert made.path == tmp_path / target.FOLDERS[repo_type] / 'me' / 'x.git'
+    assert made.url == made.path.as_uri() and str(made) == 'me/x on local'
+
+
+def test_each_repository_and_branch_has_a_slug_of_its_own(tmp_path):
+    targets = [
+        target.local(tmp_path, 'me/x'),
+        target.local(tmp_path, 'me/x', branch='dev'),
+        target.local(tmp_path, 'me/x', repo_type='dataset'),
+        target.local(tmp_path / 'b', 'me/x'),
+        target.at_url('https://h/me/x.git', 'me/x'),
+    ]
+    slugs = {made.slug for made in targets}
+    assert len(slugs) == len(targets)
+    assert all(slug.startswith('me-x-') and '/' not in slug for slug in slugs)
+
+
+@pytest.mark.parametrize('repo_id', ['me/x', 'a/b.c-d_e', 'A1/x_', 'me/' + 'x' * 93])
+def test_a_name_by_the_hubs_rules_is_taken(repo_id):
+    target.check_repo_id(repo_id)
+
+
+@pytest.mark.parametrize(
+    'repo_id',
+    [
+        'x',
+        'a/b/c',
+        'me/',
+        '/x',
+        'me/x--y',
+        'me/x..y',
+        'me/.x',
+        'me/x-',
+        'me/é',
+        'me/x.git',
+        'me/x y',
+        'me/x\n',
+    ],
+)
+def test_any_other_name_is_refused_with_one_that_would_do(repo_id):
+    with pytest.raises(UsageError, match='--repo') as refused:
+        target.check_repo_id(repo_id)
+    suggested = str(refused.value).rpartition('--repo ')[2].rstrip('.').rpartition('for example ')[2]
+    target.check_repo_id(suggested)
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected'),
+    [
+        ('My Model (v2)', 'My-Model-v2'),
+        ('a--b..c', 'a-b.c'),
+        ('..', 'model'),
+        ('', 'model'),
+        ('模型', 'model'),
+        ('-x-', 'x'),
+        ('x' * 200, 'x' * 80),
+    ],
+)
+def test_a_slug_can_be_a_name(text, expected):
+    assert target.slugify(text) == expected
+    target.check_repo_id(f'me/{expected}')
+
+
+@pytest.mark.parametrize(
+    ('url', 'expected'),
+    [
+        ('https://h/me/x.git', 'me/x'),
+        ('git@h:me/x.git', 'me/x'),
+        ('ssh://h/~me/x', 'me/x'),
+        ('/srv/git/x.git', 'git/x'),
+        ('https://h/x', 'local/x'),
+        ('https://h/', 'local/model'),
+        ('file:///a/b%20c/d.git', 'b-c/d'),
+    ],
+)
+def test_the_name_comes_from_the_end_of_the_address(url, expected):
+    assert target.repo_id_of_url(url) == expected
