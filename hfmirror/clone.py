@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from hfmirror import durable, output
+from hfmirror.errors import GitError
 from hfmirror.gitcmd import git
 from hfmirror.target import Target
 
@@ -26,6 +27,7 @@ _CLONE_CONFIG = {
     'core.fsmonitor': 'false',
     'core.hooksPath': os.devnull,  # neither a template's hooks nor git-lfs's pre-push run here
     'core.logAllRefUpdates': 'false',
+    'core.sparseCheckoutCone': 'false',
     'core.symlinks': 'false',  # a hostile repository's link is checked out as text, nothing is written through it
     'gc.auto': '0',
     'fastimport.unpackLimit': '100',
@@ -95,11 +97,19 @@ def is_whole(home: Path, target: Target) -> bool:
         made_for = mark['format'], mark['target']['git_url']
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    parts = [
-        home / 'work' / '.git' / 'HEAD',
-        home / 'work' / '.git' / 'config',
-        home / 'attributes.git' / 'HEAD',
-    ]
-    return made_for == (_FORMAT, target.git_url) and all(
-        part.is_file() and part.stat().st_size for part in parts
+    work, attributes = home / 'work', home / 'attributes.git'
+    return (
+        made_for == (_FORMAT, target.git_url)
+        and (work / '.git').is_dir()  # else git would look for a repository further up
+        and _configured(work, 'remote.origin.url') == target.git_url
+        and (attributes / 'HEAD').is_file()
+        and _configured(attributes, 'core.attributesFile') == os.devnull
     )
+
+
+def _configured(repository: Path, key: str) -> str | None:
+    """Return a value of a repository's own configuration, None when git cannot read it."""
+    try:
+        return git('config', '--local', '--get', key, cwd=repository)
+    except GitError:
+        return None

@@ -15,7 +15,7 @@ from typing import IO, NamedTuple, TypeVar
 from hfmirror import errors, lfs, output
 from hfmirror.folder import SourceFile
 from hfmirror.statcache import Known, Stamp, StatCache
-from hfmirror.store import ObjectStore, copy_hashed
+from hfmirror.store import ObjectStore, copy_hashed, write_all
 from hfmirror.tree import blob_id
 
 Result = TypeVar('Result')
@@ -114,7 +114,7 @@ class Reader:
         oid = hashlib.sha256(content).hexdigest()
         if self.store is not None and content and job.copy():
             with self.store.temporary() as copy:
-                copy.write(content)
+                write_all(copy, memoryview(content))
                 self.store.add(copy, oid)
         return Known(len(content), oid, blob_id(content) if is_text else None, is_text)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hfmirror.errors import SourceError, UsageError
+from hfmirror.errors import SourceChanged, SourceError, UsageError
 from hfmirror.ignore import IGNORE_FILES, Globs, IgnoreRules, named_by, never_released, read_rules
 from hfmirror.output import count
 
@@ -89,8 +89,15 @@ def walk(root: Path, *, include: Sequence[str] = (), exclude: Sequence[str] = ()
 
 
 def walk_again(folder: Folder) -> Folder:
-    """Return what is in the folder now, chosen as it was."""
-    return walk(folder.root, include=folder.include, exclude=folder.exclude)
+    """Return what is in the folder now, chosen as it was. Raises SourceChanged when a file has vanished since."""
+    found = walk(folder.root, include=folder.include, exclude=folder.exclude)
+    gone = {file.path for file in folder.files} - {file.path for file in found.files}
+    if gone:
+        raise SourceChanged(
+            f'{_some([_shown(str(folder.root / path)) for path in sorted(gone)])}: vanished while the folder was read. '
+            'Push again when nothing writes to it any more.'
+        )
+    return found
 
 
 def _resolved(root: Path) -> str:

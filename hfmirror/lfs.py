@@ -103,6 +103,12 @@ def joined(text: str, lines: Sequence[str]) -> str:
     return body + ''.join(f'{line}\n' for line in lines)
 
 
+def tracked(attributes: str) -> list[str]:
+    """Return the patterns of ``attributes`` that send files to LFS, in order; quoted ones are left out."""
+    lines = (line.split() for line in attributes.splitlines())
+    return [words[0] for words in lines if 'filter=lfs' in words[1:] and words[0][0] not in '#"!']
+
+
 def exact_pattern(path: str) -> str:
     """Return the gitattributes pattern that matches ``path`` and nothing else (gitattributes(5), gitignore(5))."""
     pattern = '/' + re.sub(r'([\\*?\[\]])', r'\\\1', path)

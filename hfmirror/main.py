@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import platform
@@ -26,6 +27,15 @@ COMMANDS = {
     'resume': 'Send the releases that wait.',
     'card': 'Show or check the card that a release of a folder would have.',
     'doctor': 'Say what is wrong on this machine, and how to mend it.',
+}
+
+
+# What the system may refuse anywhere, and what mends it.
+_ADVICE = {
+    errno.ENOSPC: 'Free some space and run the same command again.',
+    errno.EDQUOT: 'Free some space and run the same command again.',
+    errno.EACCES: 'Give yourself the right to write there; HFMIRROR_HOME moves what hfmirror keeps.',
+    errno.EROFS: 'Choose another place; HFMIRROR_HOME moves what hfmirror keeps.',
 }
 
 
@@ -105,12 +115,15 @@ def error_handler() -> Iterator[None]:
 
 
 def _explain(error: Exception) -> int:
-    from hfmirror import errors, output
+    from hfmirror import errors, gitcmd, output
 
     if isinstance(error, errors.HfmirrorError):
         output.error(str(error))
         return error.exit_code
-    output.error(f'{type(error).__name__}: {error}'[:500])
+    if isinstance(error, OSError) and error.errno in _ADVICE:
+        output.error(f'{error.filename or "the disk"}: {error.strerror}. {_ADVICE[error.errno]}')
+        return 1
+    output.error(gitcmd.redact(f'{type(error).__name__}: {error}')[:500])
     with suppress(OSError):
         output.error(
             f'this is not an error hfmirror knows; what is needed to report it is in {_write_log(error)}'

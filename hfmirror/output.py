@@ -34,7 +34,10 @@ def data(text: str) -> None:
 
 def document(value: Any) -> None:
     """Write one JSON document to stdout."""
-    data(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False))
+    is_utf_8 = (sys.stdout.encoding or 'utf-8').lower().replace('-', '') == 'utf8'
+    text = json.dumps(value, ensure_ascii=not is_utf_8, indent=2, allow_nan=False)
+    # What does not print gets JSON's own escapes, before it gets those of a terminal, which are no JSON.
+    data(''.join(c if c.isprintable() or c == '\n' else json.dumps(c)[1:-1] for c in text))
 
 
 def say(text: str) -> None:
@@ -131,7 +134,13 @@ def _bar(label: str, total: int, *, position: int | None) -> tqdm[Any] | None:
     from tqdm import tqdm
 
     return tqdm(
-        desc=label, total=total, unit='B', unit_scale=True, leave=False, position=position, file=sys.stderr
+        desc=_printable(label, sys.stderr.encoding),
+        total=total,
+        unit='B',
+        unit_scale=True,
+        leave=False,
+        position=position,
+        file=sys.stderr,
     )
 
 

@@ -15,6 +15,7 @@ from hfmirror.config import Config, Home
 from hfmirror.delivery import Retry
 from hfmirror.facts.facts import read_facts
 from hfmirror.fingerprint import Reader
+from hfmirror.gitcmd import GitFailed
 from hfmirror.naming import Name
 from hfmirror.objects import DirectoryObjects, RemoteObjects, objects_of
 from hfmirror.outbox import Entry as Waiting
@@ -106,7 +107,7 @@ def retry_of(config: Config) -> Retry:
 
 def _push(current: _Push) -> Release:
     _send_waiting(current)
-    changed = False
+    changed = rebuilt = False
     for _ in range(_TRIES):
         try:
             return _push_once(current)
@@ -121,6 +122,12 @@ def _push(current: _Push) -> Release:
             changed = True
             output.say('a file changed while it was sent; reading the folder again')
             current.request = current.request._replace(folder=folders.walk_again(current.request.folder))
+        except GitFailed as e:
+            if rebuilt:
+                raise
+            rebuilt = True
+            output.detail(f'the clone is damaged ({e}); building it anew')
+            current.repository.rebuild()
     raise RemoteMoved(f'{current.target}: the branch {current.target.branch} keeps moving. Push again later.')
 
 

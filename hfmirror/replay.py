@@ -40,11 +40,13 @@ def _files(
     )
     written = [*changes.added, *(new for _, new in changes.modified)]
     contents = repository.blobs([file.oid for file in written if not file.is_lfs])
+    executables = repository.executables(entry.commit)
     for file in written:
         if file.is_lfs:
             files[file.path] = Content(lfs.Pointer(file.oid, file.size).text)
         else:
-            files[file.path] = Content(_merged(repository, file.path, contents[file.oid], theirs))
+            merged = _merged(repository, file.path, contents[file.oid], theirs)
+            files[file.path] = Content(merged, executable=file.path in executables)
     return files
 
 

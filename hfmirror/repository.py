@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 
 _NEW = 'refs/hfmirror/new'
+_MANY_POINTERS = 1000
+_DAMAGE = re.compile(r'corrupt|unable to read|bad object|missing (?:blob|tree|commit)|inflate|file truncated')
 
 
 class Content(NamedTuple):
@@ -156,6 +158,10 @@ class Repository:
             )
         self._trees[commit] = tree
 
+    def executables(self, commit: str) -> set[str]:
+        """Return the paths of the executable files of a commit."""
+        return {row.path for row in self._listed(commit) if row.mode == '100755'}
+
     def _listed(self, commit: str) -> list[_Listed]:
         listing = git_bytes('ls-tree', '-r', '-z', '--long', '--full-tree', commit, cwd=self.work)
         rows = [_listed(row) for row in listing.split(b'\0') if row]
@@ -195,7 +201,7 @@ class Repository:
             return self._prepare(head)
         except (GitFailed, ValueError, IndexError) as e:
             output.detail(f'{self.home}: damaged ({e}); building it anew')
-            self._rebuild()
+            self.rebuild()
             return self._prepare(head)
 
     def _prepare(self, head: str | None) -> Tree:
@@ -206,11 +212,29 @@ class Repository:
         else:
             self.fetch(head, f'refs/heads/{self.target.branch}')
             if self._head() != head:
-                git('checkout', '-q', '-f', '--detach', head, cwd=self.work)
+                self._check_out(head)
         if git('status', '--porcelain', '-z', '--untracked-files=all', '--ignored', cwd=self.work):
             git('reset', '-q', '--hard', cwd=self.work) if head else None
             git('clean', '-ffdxq', cwd=self.work)
         return self.tree(head)
+
+    def _check_out(self, commit: str) -> None:
+        """Bring the work tree to ``commit``.
+
+        A pointer is 130 bytes and takes a block of the disk. Where there are thousands of them, git leaves the paths that go
+        to LFS out of the work tree (git-sparse-checkout(1)); its index has them, and ``git status`` is clean all the same.
+        """
+        tree = self.tree(commit)
+        sparse = sum(entry.is_lfs for entry in tree.values()) > _MANY_POINTERS
+        if sparse:
+            patterns = ['/*', *(f'!{pattern}' for pattern in lfs.tracked(self._attributes(tree)))]
+            (self.work / '.git' / 'info' / 'sparse-checkout').write_text('\n'.join([*patterns, '']), 'utf-8')
+        switch = f'core.sparseCheckout={str(sparse).lower()}'
+        git('-c', switch, 'checkout', '-q', '-f', '--detach', commit, cwd=self.work)
+
+    def _attributes(self, tree: Tree) -> str:
+        entry = tree.get('.gitattributes')
+        return self.read(entry).decode('utf-8', 'replace') if entry and not entry.is_lfs else ''
 
     def _head(self) -> str | None:
         try:
@@ -253,7 +277,7 @@ class Repository:
         git('fast-import', '--quiet', '--date-format=raw', '--done', cwd=self.work, stdin=stream)
         commit = git('rev-parse', '--verify', _NEW, cwd=self.work)
         git('update-ref', '-d', _NEW, cwd=self.work)
-        git('checkout', '-q', '-f', '--detach', commit, cwd=self.work)
+        self._check_out(commit)
         return commit
 
     def message(self, commit: str) -> str:
@@ -285,11 +309,12 @@ class Repository:
     def push(self, refspecs: Sequence[str]) -> None:
         """Push all refs or none.
 
-        Raises RemoteMoved or TagExists when a ref cannot go forward, RemoteError when the remote's checks refuse it.
+        Raises RemoteMoved or TagExists when a ref cannot go forward, RemoteError when the remote's checks refuse it,
+        GitFailed when the clone is damaged.
         """
         try:
             # Without --porcelain, which would say on standard output why a ref was rejected.
-            git('push', '-q', '--atomic', '--no-verify', 'origin', *refspecs, cwd=self.work)
+            git('push', '-q', '--atomic', '--no-verify', '--no-signed', 'origin', *refspecs, cwd=self.work)
         except GitFailed as e:
             raise _push_failure(e, self.target) from e
 
@@ -326,6 +351,8 @@ class Repository:
         try:
             git(*args, cwd=self.work)
         except GitFailed as e:
+            if _DAMAGE.search(e.stderr):
+                raise
             raise meaning(e, str(self.target)) from e
 
     def _identity(self) -> dict[str, str]:
@@ -343,7 +370,8 @@ class Repository:
             'GIT_COMMITTER_EMAIL': email,
         }
 
-    def _rebuild(self) -> None:
+    def rebuild(self) -> None:
+        """Make the clone anew."""
         self.close()
         self._git = None
         shutil.rmtree(self.home)
@@ -359,7 +387,7 @@ class Repository:
                 f'{self.home}: not made by hfmirror, so it is left alone. Move it away, or set HFMIRROR_HOME to another directory.'
             )
         if not clone.is_whole(self.home, self.target):
-            self._rebuild()
+            self.rebuild()
         for lock in [*self.work.glob('.git/*.lock'), *self.work.glob('.git/refs/**/*.lock')]:
             lock.unlink(missing_ok=True)  # we hold the clone's lock, so whoever made it is dead
 
@@ -430,10 +458,15 @@ def _blob_of(entry: Entry) -> str:
 
 
 def _tag_objects(git_dir: Path) -> set[str]:
-    # Refs are asked, not objects: git would fetch a missing object of a filtered repository by itself, without its ref.
+    """Return the tags there. What is damaged is removed, and fetched again."""
     if not git_dir.is_dir():
         return set()
-    return set(git('for-each-ref', '--format=%(objectname)', 'refs/tags', cwd=git_dir).splitlines())
+    try:
+        # Refs are asked, not objects: git would fetch a missing object of a filtered repository, and not its ref.
+        return set(git('for-each-ref', '--format=%(objectname)', 'refs/tags', cwd=git_dir).splitlines())
+    except GitFailed:
+        shutil.rmtree(git_dir)
+        return set()
 
 
 @contextmanager
@@ -447,9 +480,12 @@ def _scratch(home: Path) -> Iterator[Path]:
 
 def _push_failure(failure: GitFailed, target: Target) -> errors.HfmirrorError:
     said = failure.stderr
-    if 'already exists' in said or 'would clobber existing tag' in said:
-        name = re.search(r'-> (\S+) \(.*already exists', said)
-        return TagExists(f'{target}: the tag {name[1] if name else "of that name"} is already there. Use another --tag.')
+    if _DAMAGE.search(said):
+        return failure
+    # Not a branch that somebody else made first, which git says in nearly the same words.
+    taken = re.search(r"'refs/tags/([^']+)': reference already exists|-> (\S+) \(already exists\)", said)
+    if taken:
+        return TagExists(f'{target}: the tag {taken[1] or taken[2]} is already there. Use another --tag.')
     if any(
         word in said
         for word in (

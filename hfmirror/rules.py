@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from hfmirror import errors
@@ -20,8 +21,10 @@ def in_repo(path: str, path_in_repo: str) -> str:
 
 def clean_path_in_repo(path: str) -> str:
     """Return a folder of the repository as ``a/b``, empty for its root. Raises UsageError for one outside it."""
-    parts = [part for part in path.replace('\\', '/').split('/') if part not in ('', '.')]
-    if '..' in parts or path.startswith('/') or any(part.lower() == '.git' for part in parts):
+    slashed = path.replace('\\', '/')
+    parts = [part for part in slashed.split('/') if part not in ('', '.')]
+    outside = slashed.startswith('/') or any(part == '..' or part.lower() == '.git' for part in parts)
+    if outside or re.search('[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]', path):
         raise errors.UsageError(
             f"--path-in-repo {path}: must be a folder inside the repository, like 'v2/checkpoints'."
         )

@@ -112,7 +112,7 @@ class ObjectStore:
         try:
             os.replace(name, final)
         except FileNotFoundError:
-            os.makedirs(os.path.dirname(final), exist_ok=True)
+            _make_folder(os.path.dirname(final))
             os.replace(name, final)
 
     def _temporary_folder(self) -> str:
@@ -194,6 +194,16 @@ class ObjectStore:
         self._has_temporary_folder = False
 
 
+def _make_folder(name: str) -> None:
+    # os.makedirs looks at each parent first; nearly always it is the last one alone that is missing.
+    try:
+        os.mkdir(name)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        os.makedirs(name, exist_ok=True)
+
+
 class _Temporary(io.FileIO):
     """A file opened by its handle that knows its name."""
 
@@ -212,13 +222,14 @@ def copy_hashed(
     while length := source.readinto(block):  # type: ignore[attr-defined]
         digest.update(block[:length])
         if sink is not None:
-            _write_all(sink, block[:length])
+            write_all(sink, block[:length])
         if advance is not None:
             advance(length)
     return digest.hexdigest()
 
 
-def _write_all(sink: IO[bytes], block: memoryview) -> None:
+def write_all(sink: IO[bytes], block: memoryview) -> None:
+    """Write all of ``block`` to an unbuffered file, which may take less than it is given, as when the disk fills up."""
     while block:
         block = block[sink.write(block) :]
 

@@ -157,28 +157,22 @@ def without_the_right_to_read_everything():
             ctypes.CDLL(None).prctl(capbset_drop, capability, 0, 0, 0)
 
 
+def obeying_permissions(*args):
+    return subprocess.run(
+        [sys.executable, '-m', 'hfmirror', *args],
+        preexec_fn=without_the_right_to_read_everything,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize('name', ['.', 'notes', 'model.bin'])
 def test_what_cannot_be_read_is_named(mirror, released, name):
     path = released.path / name
     path.chmod(0)
     try:
-        done = subprocess.run(
-            [
-                sys.executable,
-                '-m',
-                'hfmirror',
-                'push',
-                released.path,
-                '--remote',
-                'local',
-                '--repo',
-                mirror.repo,
-            ],
-            preexec_fn=without_the_right_to_read_everything,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = obeying_permissions('push', released.path, '--remote', 'local', '--repo', mirror.repo)
     finally:
         path.chmod(0o755)
     assert done.returncode == (2 if name == '.' else 1), done.stderr
@@ -187,6 +181,22 @@ def test_what_cannot_be_read_is_named(mirror, released, name):
     assert 'read' in done.stderr
     assert done.stdout == '' and 'Traceback' not in done.stderr
     assert mirror.tags() == ['v1.0.0'] and left_behind(mirror) == []
+
+
+@pytest.mark.parametrize('command', ['push', 'pull'])
+def test_a_place_that_cannot_be_written_is_named(mirror, released, tmp_path, command):
+    where = ['--remote', 'local', '--repo', mirror.repo]
+    released.write('config.json', '{"new": 1}')
+    place = tmp_path / 'fresh' if command == 'pull' else mirror.home / 'outbox'
+    place.mkdir(exist_ok=True)
+    place.chmod(0o500)
+    args = ['--to', place] if command == 'pull' else [released.path]
+    done = obeying_permissions(command, *args, *where)
+    place.chmod(0o700)
+    assert done.returncode == 1 and done.stdout == ''
+    assert str(place) in done.stderr and 'Give yourself the right' in done.stderr, done.stderr
+    assert 'not an error hfmirror knows' not in done.stderr
+    assert mirror.tags() == ['v1.0.0']
 
 
 # -- options
@@ -663,7 +673,8 @@ def test_a_file_that_vanishes_before_it_is_hashed_is_named(mirror, released, tmp
         walk = module.walk
         def walked(*args, **kwargs):
             found = walk(*args, **kwargs)
-            os.unlink({str(released.path / 'new.bin')!r})
+            if os.path.exists({str(released.path / 'new.bin')!r}):
+                os.unlink({str(released.path / 'new.bin')!r})
             return found
         module.walk = walked
         """,

@@ -22,6 +22,17 @@ from hfmirror import errors
 from hfmirror.main import COMMANDS
 
 ROOT = Path(hfmirror.__file__).parent
+# Highest first, as docs/architecture.md draws them. A module may use those of its own layer and below.
+LAYERS = (
+    '__main__ main',
+    'commands',
+    'place release pulling verifying',
+    'compose delivery replay layout naming objects',
+    'repository clone refs outbox fingerprint card facts readme message origin',
+    'store statcache lfsapi rules folder ignore gitignore versions config auth',
+    'target tree lfs gitcmd output durable',
+    'errors',
+)
 HEAVY = {'git', 'huggingface_hub', 'jinja2', 'numpy', 'pydantic', 'ruamel', 'safetensors', 'semver', 'tqdm'}
 
 
@@ -104,10 +115,29 @@ def test_nothing_below_imports_the_command_line():
             assert {own(name) for name, _ in imports(tree)} & above == set(), module
 
 
-@pytest.mark.parametrize('lowest', ['errors', 'output', 'gitcmd', 'tree', 'durable'])
-def test_the_lowest_modules_import_only_the_lowest(lowest):
-    found = {own(name) for name, _ in imports(modules()[f'hfmirror.{lowest}'])} - {None}
-    assert found <= {'hfmirror.errors', 'hfmirror.output'}
+def layer_of(module):
+    """Return the number of the layer that a module is in, 0 for the highest."""
+    name = module.removeprefix('hfmirror').strip('.').partition('.')[0]
+    return next((number for number, layer in enumerate(LAYERS) if name in layer.split()), None)
+
+
+def test_every_module_is_in_a_layer():
+    assert [module for module in modules() if module != 'hfmirror' and layer_of(module) is None] == []
+
+
+def test_no_module_imports_one_of_a_higher_layer():
+    for module, tree in modules().items():
+        for name in {own(name) for name, _ in imports(tree)} - {None, 'hfmirror'}:
+            assert layer_of(module) <= layer_of(name), f'{module} imports {name}'
+
+
+def test_card_builds_on_facts_and_facts_on_readme_and_never_back():
+    order = ['card', 'facts', 'readme']
+    for module, tree in modules().items():
+        package = module.split('.')[1] if '.' in module else ''
+        if package in order:
+            used = {own(name).split('.')[1] for name, _ in imports(tree) if own(name) and '.' in own(name)}
+            assert used & set(order[: order.index(package)]) == set(), module
 
 
 def test_errors_imports_nothing():

@@ -217,3 +217,10 @@ def test_a_repository_with_history_of_others_only(mirror, folder, remote, person
     assert b'# Hello\n\nwords\n' in files['README.md']
     assert git('log', '--format=%s', '--reverse', 'main', cwd=mirror.remote).splitlines()[0] == 'by hand'
     mirror.assert_whole()
+
+
+def test_somebody_else_makes_the_very_first_commit(mirror, folder, host, remote, person):
+    host.when('POST /git-receive-pack', lambda: person.pushes({'LICENSE': 'MIT\n'}))
+    mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0')
+    assert {'LICENSE', 'model.bin'} <= mirror.files().keys()
+    assert mirror.git('rev-list', '--count', 'main') == '2'
