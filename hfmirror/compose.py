@@ -11,6 +11,7 @@ from hfmirror.card import card, lint
 from hfmirror.card.sections import About
 from hfmirror.config import Config
 from hfmirror.facts.facts import Facts, read_facts
+from hfmirror.fastimport import Content
 from hfmirror.fingerprint import Reader, steadily
 from hfmirror.folder import Folder, SourceFile
 from hfmirror.layout import Laid, lay_out
@@ -20,7 +21,7 @@ from hfmirror.outbox import Entry as Waiting
 from hfmirror.outbox import Held, Outbox, new_id, now
 from hfmirror.readme import ownership
 from hfmirror.refs import Refs
-from hfmirror.repository import Content, Repository
+from hfmirror.repository import Repository
 from hfmirror.rules import ATTRIBUTES, CARD
 from hfmirror.statcache import Known
 from hfmirror.store import ObjectStore

@@ -101,7 +101,11 @@ def _section(path: Path) -> Mapping[str, Any]:
     except (YAMLError, RecursionError) as e:
         raise errors.ConfigError(f'{path}: not valid YAML: {e}') from e
     section = document.get('huggingface') if isinstance(document, Mapping) else None
-    return section if isinstance(section, Mapping) else {}
+    if section is not None and not isinstance(section, Mapping):
+        raise errors.ConfigError(
+            f"{path}: huggingface: holds {type(section).__name__} where keys and values are expected, like 'remotes: [local]'."
+        )
+    return section or {}
 
 
 def home() -> Home:

@@ -28,6 +28,7 @@ _LARGEST = 1024 * 1024  # bytes of an ignore file; it is read whole
 _LONGEST_LINE = 4096  # no path is longer; a pattern of a megabyte takes minutes to compile
 # macOS does not see these in a name: '.g\u200cit' is .git there. The list is git's own (utf8.c).
 _UNSEEN = re.compile('[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]')
+_HALF_FETCHED = re.compile(r'\..*\.[0-9a-f]{12}\.part', re.DOTALL)
 # The short names Windows gives to .git, .gitattributes and .gitmodules.
 _SHORT_NAMES = re.compile(r'git~\d+|(gitatt|gitmod|gi7d29|gi7eba)~\d+')
 
@@ -46,6 +47,8 @@ def never_released(path: str, *, is_dir: bool) -> str | None:
         return 'may hold secrets'
     if is_dir and (name in _CACHES or (name == 'huggingface' and folder.rpartition('/')[2] == '.cache')):
         return 'a cache'
+    if _HALF_FETCHED.fullmatch(name):
+        return 'half of a file that a pull was fetching'
     return 'only says what to leave out' if name == '.hfignore' else None
 
 

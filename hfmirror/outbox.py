@@ -185,7 +185,7 @@ def _load(path: Path) -> Entry | None:
             return None
         objects = tuple(_held(row) for row in fields.pop('objects'))
         return Entry(**fields, objects=objects)
-    except (OSError, ValueError, TypeError, KeyError) as e:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
         output.warn(f'{path}: this waiting release cannot be read ({e}); it is left alone')
         return None
 

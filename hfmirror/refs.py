@@ -71,6 +71,41 @@ def tags_in(git_dir: Path, *, prefix: str = 'v') -> list[VersionInfo]:
     return versions.newest_first((info for info in infos if info is not None), prefix=prefix)
 
 
+def fetched_tags(target: Target, git_dir: Path, refs: Refs, *, prefix: str = 'v') -> list[VersionInfo]:
+    """Return the versions among ``refs``, newest first, fetched into ``git_dir`` when one of them is not there yet.
+
+    Tags and commits only, no trees: a server without filters sends the small files too, and that is all.
+    """
+    if not {found[0] for found in refs.tags.values()} <= _tag_objects(git_dir):
+        _fetch_tags(target, git_dir)
+    if not git_dir.is_dir():
+        return []  # it never had a tag
+    return [info for info in tags_in(git_dir, prefix=prefix) if info.name in refs.tags]
+
+
+def _fetch_tags(target: Target, git_dir: Path) -> None:
+    if not (git_dir / 'HEAD').exists():
+        git('init', '-q', '--bare', git_dir)
+        git('config', 'remote.origin.url', target.git_url, cwd=git_dir)
+    shape = ('--prune', '--depth=1', '--filter=tree:0')
+    try:
+        git('fetch', '-q', *shape, 'origin', '+refs/tags/*:refs/tags/*', cwd=git_dir)
+    except GitFailed as e:
+        raise meaning(e, str(target)) from e
+
+
+def _tag_objects(git_dir: Path) -> set[str]:
+    """Return the tags there. What is damaged is removed, and fetched again."""
+    if not git_dir.is_dir():
+        return set()
+    try:
+        # Refs are asked, not objects: git would fetch a missing object of a filtered repository, and not its ref.
+        return set(git('for-each-ref', '--format=%(objectname)', 'refs/tags', cwd=git_dir).splitlines())
+    except GitFailed:
+        shutil.rmtree(git_dir)
+        return set()
+
+
 def create_bare(path: Path, branch: str) -> None:
     """Create the bare repository of the local Hub at ``path``, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from hfmirror import delivery, errors, output, versions
+from hfmirror import delivery, errors, holding, output, versions
 from hfmirror import folder as folders
 from hfmirror.compose import Plan, Request, contents, make, make_plan
 from hfmirror.config import Config, Home
@@ -19,13 +19,12 @@ from hfmirror.gitcmd import GitFailed
 from hfmirror.naming import Name
 from hfmirror.objects import DirectoryObjects, RemoteObjects, objects_of
 from hfmirror.outbox import Entry as Waiting
-from hfmirror.outbox import Held, Outbox
+from hfmirror.outbox import Outbox
 from hfmirror.refs import Refs
 from hfmirror.repository import RemoteMoved, Repository, TagExists, opened
-from hfmirror.statcache import Stamp, StatCache
-from hfmirror.store import ObjectStore
+from hfmirror.statcache import StatCache
 from hfmirror.target import Target
-from hfmirror.tree import Changes, Entry, compare, total_size
+from hfmirror.tree import Changes, compare, total_size
 
 _TRIES = 5
 _HOW_TO_SEND = "Send it with 'hfmirror resume' or the next push."
@@ -157,7 +156,13 @@ def _push_once(current: _Push) -> Release:
     if done is not None:
         _send_lost(current, plan, objects)
         return done
-    entry = make(current.repository, current.outbox, current.request, plan, _hold(current, plan, objects))
+    entry = make(
+        current.repository,
+        current.outbox,
+        current.request,
+        plan,
+        holding.hold(plan, objects, current.outbox.store, copy=current.copies),
+    )
     try:
         _send(current, entry)
     except errors.NetworkError as e:
@@ -251,58 +256,10 @@ def _send_lost(current: _Push, plan: Plan, objects: RemoteObjects) -> None:
     """Send what the remote should have had and has lost."""
     if current.queued or (current.target.path is not None and not current.target.path.exists()):
         return
-    held = _hold(current, plan, objects)
+    held = holding.hold(plan, objects, current.outbox.store, copy=current.copies)
     if held:
         output.say(f'{current.target}: sending {output.count(len(held), "object")} that the remote had lost')
         objects.send(current.outbox.store, held)
-
-
-def _hold(current: _Push, plan: Plan, objects: RemoteObjects) -> list[Held]:
-    """Have every object that the remote lacks in the outbox's store, copied or linked, and return them."""
-    files = plan.laid.files
-    ours = [entry for entry in plan.laid.tree.values() if entry.is_lfs and entry.path in files]
-    held: dict[str, Held] = {}
-    for entry in _lacking(plan, objects, ours):
-        if entry.oid not in held:
-            source = files[entry.path].source
-            held[entry.oid] = Held(
-                entry.path, entry.oid, entry.size, str(source), _take(current, plan, entry)
-            )
-    current.outbox.store.settle()
-    return list(held.values())
-
-
-def _lacking(plan: Plan, objects: RemoteObjects, ours: list[Entry]) -> list[Entry]:
-    try:
-        return objects.missing(ours)
-    except errors.NetworkError:
-        have = {entry.oid for entry in plan.head.values() if entry.is_lfs}
-        return [entry for entry in ours if entry.oid not in have]
-
-
-def _take(current: _Push, plan: Plan, entry: Entry) -> Stamp | None:
-    """Get one object into the store; returns the stamp to watch when it is a link."""
-    file, store = plan.laid.files[entry.path], current.outbox.store
-    before = plan.laid.found[file.path].stamp
-    if current.copies:
-        if not store.owns(entry.oid, entry.size):
-            _copy(store, file.source, entry)
-        return None
-    stamp = store.link(file.source, entry.oid)
-    if (stamp or Stamp.of(file.source.stat())) != before:
-        raise errors.SourceChanged(
-            f'{file.source}: changed since it was read. Push again when nothing writes to it any more.'
-        )
-    return stamp
-
-
-def _copy(store: ObjectStore, source: Path, entry: Entry) -> None:
-    try:
-        store.copy_in(source, entry.oid, entry.size)
-    except (errors.VerificationError, FileNotFoundError) as e:
-        raise errors.SourceChanged(
-            f'{source}: changed since it was read. Push again when nothing writes to it any more.'
-        ) from e
 
 
 def _send(current: _Push, entry: Waiting) -> None:

@@ -1,6 +1,7 @@
 """How does a release that waited go on top of what the remote has got meanwhile?
 
-By path, three ways: what the release changed against the commit it was built on is done to the remote's newest tree.
+The folder's files are there as the release has them. Elsewhere by path, three ways: what the release changed against
+the commit it was built on is done to the remote's newest tree.
 The card and ``.gitattributes`` have the words of several people and are merged.
 """
 
@@ -10,8 +11,10 @@ from dataclasses import replace
 
 from hfmirror import lfs, rules
 from hfmirror.card import card
+from hfmirror.fastimport import Content
 from hfmirror.outbox import Entry, Outbox
-from hfmirror.repository import Content, Repository
+from hfmirror.repository import Repository
+from hfmirror.tree import Entry as File
 from hfmirror.tree import Tree, compare
 
 
@@ -38,7 +41,8 @@ def _files(
     files: dict[str, Content | None] = dict.fromkeys(
         [*stale, *(file.path for file in changes.deleted if file.path in theirs)]
     )
-    written = [*changes.added, *(new for _, new in changes.modified)]
+    changed = [*changes.added, *(new for _, new in changes.modified)]
+    written = {file.path: file for file in [*changed, *_restored(entry, ours, theirs)]}.values()
     contents = repository.blobs([file.oid for file in written if not file.is_lfs])
     executables = repository.executables(entry.commit)
     for file in written:
@@ -48,6 +52,20 @@ def _files(
             merged = _merged(repository, file.path, contents[file.oid], theirs)
             files[file.path] = Content(merged, executable=file.path in executables)
     return files
+
+
+def _restored(entry: Entry, ours: Tree, theirs: Tree) -> list[File]:
+    """Return the folder's files that are not there as the release has them, whoever changed them: it is a mirror."""
+    if entry.keep:
+        return []
+    prefix = f'{entry.path_in_repo}/' if entry.path_in_repo else ''
+    return [
+        file
+        for path, file in ours.items()
+        if path.startswith(prefix)
+        and theirs.get(path) != file
+        and not rules.kept_by_hand(path.removeprefix(prefix), entry.path_in_repo)
+    ]
 
 
 def _merged(repository: Repository, path: str, content: bytes, theirs: Tree) -> bytes:

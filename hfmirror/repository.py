@@ -23,8 +23,9 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, NamedTuple
 
 from hfmirror import clone, durable, errors, lfs, output
+from hfmirror.fastimport import Content, commit_stream
 from hfmirror.gitcmd import GitFailed, git, git_bytes, meaning, succeeds
-from hfmirror.refs import Refs, ls_remote, tags_in
+from hfmirror.refs import Refs, fetched_tags, ls_remote, tags_in
 from hfmirror.target import Target
 from hfmirror.tree import Entry, Tree, blob_id
 from hfmirror.versions import VersionInfo
@@ -36,13 +37,6 @@ if TYPE_CHECKING:
 _NEW = 'refs/hfmirror/new'
 _MANY_POINTERS = 1000
 _DAMAGE = re.compile(r'corrupt|unable to read|bad object|missing (?:blob|tree|commit)|inflate|file truncated')
-
-
-class Content(NamedTuple):
-    """What a file of a commit holds."""
-
-    data: bytes
-    executable: bool = False
 
 
 class RemoteMoved(errors.ConflictError):
@@ -109,31 +103,7 @@ class Repository:
         """Return the remote's tags that hfmirror can order, newest first, read without any file's content."""
         if self.target.path is not None:
             return tags_in(self.target.path, prefix=prefix) if self.target.path.exists() else []
-        tags = self.home / 'tags.git'
-        if refs is None or not {found[0] for found in refs.tags.values()} <= _tag_objects(tags):
-            self._fetch_tags(tags)
-        if not tags.is_dir():
-            return []  # it never had a tag
-        return [info for info in tags_in(tags, prefix=prefix) if info.name in refs.tags]
-
-    def _fetch_tags(self, tags: Path) -> None:
-        if not (tags / 'HEAD').exists():
-            git('init', '-q', '--bare', tags)
-            git('config', 'remote.origin.url', self.target.git_url, cwd=tags)
-        # tree:0: commits and tag objects only. A server without filters sends the small files too; that is all.
-        args = (
-            'fetch',
-            '-q',
-            '--prune',
-            '--depth=1',
-            '--filter=tree:0',
-            'origin',
-            '+refs/tags/*:refs/tags/*',
-        )
-        try:
-            git(*args, cwd=tags)
-        except GitFailed as e:
-            raise meaning(e, str(self.target)) from e
+        return fetched_tags(self.target, self.home / 'tags.git', refs, prefix=prefix)
 
     # -- trees
 
@@ -243,20 +213,15 @@ class Repository:
             return None
 
     def lfs_paths(self, paths: Sequence[str], attributes: str) -> set[str]:
-        """Return those of ``paths`` that ``attributes``, as the root's .gitattributes, sends to LFS. Git itself decides."""
-        empty = self.home / 'attributes.git'
+        """Return those of ``paths`` that ``attributes``, as the root's .gitattributes, sends to LFS. Git itself decides.
+
+        It is asked through a repository of its own: the clone's says that nothing is filtered.
+        """
         with _scratch(self.home) as scratch:
             (scratch / '.gitattributes').write_text(attributes, 'utf-8')
-            answer = git_bytes(
-                f'--git-dir={empty}',
-                f'--work-tree={scratch}',
-                'check-attr',
-                '-z',
-                '--stdin',
-                'filter',
-                cwd=scratch,
-                stdin='\0'.join(paths),
-            )
+            through = (f'--git-dir={self.home / "attributes.git"}', f'--work-tree={scratch}')
+            asked = '\0'.join(paths)
+            answer = git_bytes(*through, 'check-attr', '-z', '--stdin', 'filter', cwd=scratch, stdin=asked)
         fields = answer.decode('utf-8', 'surrogateescape').split('\0')
         return {path for path, value in zip(fields[::3], fields[2::3], strict=False) if value == 'lfs'}
 
@@ -273,7 +238,7 @@ class Repository:
             git('var', f'GIT_{who}_IDENT', cwd=self.work, env=self._identity())
             for who in ('AUTHOR', 'COMMITTER')
         ]
-        stream = _import_stream(text, files, head, names)
+        stream = commit_stream(_NEW, text, files, parent=head, names=names)
         git('fast-import', '--quiet', '--date-format=raw', '--done', cwd=self.work, stdin=stream)
         commit = git('rev-parse', '--verify', _NEW, cwd=self.work)
         git('update-ref', '-d', _NEW, cwd=self.work)
@@ -427,46 +392,8 @@ def _entry(row: _Listed, pointer: lfs.Pointer | None) -> Entry:
     return Entry(row.path, pointer.oid, pointer.size, is_lfs=True)
 
 
-def _import_stream(
-    text: str, files: Mapping[str, Content | None], head: str | None, names: Sequence[str]
-) -> bytes:
-    """Return the git-fast-import(1) stream of one commit. What is removed comes first, so that a folder can become a file."""
-    author, committer = (name.encode('utf-8', 'surrogateescape') for name in names)
-    message = text.encode('utf-8', 'surrogateescape')
-    parts = [b'commit %s\nauthor %s\ncommitter %s\n' % (_NEW.encode(), author, committer), _data(message)]
-    if head is not None:
-        parts.append(b'from %s\n' % head.encode())
-    parts += [b'D %s\n' % _quoted(path) for path, content in files.items() if content is None]
-    for path, content in files.items():
-        if content is not None:
-            mode = b'100755' if content.executable else b'100644'
-            parts += [b'M %s inline %s\n' % (mode, _quoted(path)), _data(content.data)]
-    return b''.join([*parts, b'done\n'])
-
-
-def _data(content: bytes) -> bytes:
-    return b'data %d\n%s\n' % (len(content), content)
-
-
-def _quoted(path: str) -> bytes:
-    raw = path.encode('utf-8', 'surrogateescape')
-    return b'"' + raw.replace(b'\\', b'\\\\').replace(b'"', b'\\"').replace(b'\n', b'\\n') + b'"'
-
-
 def _blob_of(entry: Entry) -> str:
     return blob_id(lfs.Pointer(entry.oid, entry.size).text) if entry.is_lfs else entry.oid
-
-
-def _tag_objects(git_dir: Path) -> set[str]:
-    """Return the tags there. What is damaged is removed, and fetched again."""
-    if not git_dir.is_dir():
-        return set()
-    try:
-        # Refs are asked, not objects: git would fetch a missing object of a filtered repository, and not its ref.
-        return set(git('for-each-ref', '--format=%(objectname)', 'refs/tags', cwd=git_dir).splitlines())
-    except GitFailed:
-        shutil.rmtree(git_dir)
-        return set()
 
 
 @contextmanager

@@ -129,3 +129,10 @@ def test_dot_env_is_not_expanded(monkeypatch):
     monkeypatch.setenv('SECRET', 'x')
     Path('.env').write_text('HF_USERNAME=${SECRET}\n')
     assert config.username() == '${SECRET}'
+
+
+def test_a_section_that_is_no_mapping_is_an_error(tmp_path):
+    path = tmp_path / 'own.yaml'
+    path.write_text('huggingface: 5\n')
+    with pytest.raises(ConfigError, match=r'own\.yaml: huggingface: holds int'):
+        config.load_config(path)

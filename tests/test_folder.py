@@ -481,3 +481,13 @@ def test_folders_may_be_deeper_than_python_may_recurse(tmp_path):
     (folders[-1] / 'x').unlink()
     for folder in reversed(folders):  # pytest could not remove them
         folder.rmdir()
+
+
+def test_half_files_of_a_pull_are_left_out(tmp_path):
+    (tmp_path / 'config.json').write_text('{}')
+    (tmp_path / '.model.bin.0123456789ab.part').write_text('half')
+    found = walk(tmp_path)
+    assert [file.path for file in found.files] == ['config.json']
+    assert found.left_out == [
+        LeftOut('.model.bin.0123456789ab.part', 'half of a file that a pull was fetching')
+    ]

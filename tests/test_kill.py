@@ -23,7 +23,7 @@ STEPS = {
     'hash': at('hfmirror.fingerprint:Reader._read_one', after=KILL, nth=(2,)),
     'hashed': at('hfmirror.fingerprint:Reader.read', after=KILL),
     'stage': at('hfmirror.store:ObjectStore.settle', before=KILL),
-    'staged': at('hfmirror.release:_hold', after=KILL),
+    'staged': at('hfmirror.holding:hold', after=KILL),
     'commit': at('hfmirror.repository:Repository.commit', before=KILL),
     'committed': at('hfmirror.repository:Repository.commit', after=KILL),
     'tag': at('hfmirror.repository:Repository.tag', before=KILL),

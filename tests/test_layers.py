@@ -27,10 +27,10 @@ LAYERS = (
     '__main__ main',
     'commands',
     'place release pulling verifying',
-    'compose delivery replay layout naming objects',
+    'compose holding delivery replay layout naming objects',
     'repository clone refs outbox fingerprint card facts readme message origin',
     'store statcache lfsapi rules folder ignore gitignore versions config auth',
-    'target tree lfs gitcmd output durable',
+    'target tree lfs gitcmd output durable fastimport',
     'errors',
 )
 HEAVY = {'git', 'huggingface_hub', 'jinja2', 'numpy', 'pydantic', 'ruamel', 'safetensors', 'semver', 'tqdm'}

@@ -78,7 +78,7 @@ def test_the_card_of_a_real_model_tells_what_is_in_it(mirror, model, weights, tm
     card = card_of(mirror, 'v1.0.0', tmp_path)
     assert card.data.library_name == 'sentence-transformers'
     assert card.data.pipeline_tag == 'sentence-similarity'
-    for part in ('22.7', 'F32', 'v1.0.0', 'model.safetensors'):
+    for part in ('22,713,728', 'F32', 'v1.0.0', 'model.safetensors'):
         assert part in card.content
     if own is not None:
         assert card.data.license == own.data.license

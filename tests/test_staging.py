@@ -116,7 +116,7 @@ def rewrite(path, size):
 BETWEEN = {
     # A trainer writes while the file is hashed, after it, and while it is sent.
     'while it is read': ('hfmirror.fingerprint:copy_hashed', 'after'),
-    'before it is staged': ('hfmirror.release:_hold', 'before'),
+    'before it is staged': ('hfmirror.holding:hold', 'before'),
     'before it is sent': ('hfmirror.objects:ServerObjects.send', 'before'),
     'while it is sent': ('hfmirror.objects:ServerObjects.send', 'after'),
 }
@@ -151,7 +151,7 @@ def test_a_file_that_changes_again_stops_the_push(mirror, folder, host, remote, 
 @pytest.mark.parametrize('side', ['before', 'after'])
 def test_a_file_that_changes_on_its_way_to_the_local_hub(mirror, folder, side, tmp_path):
     weights = folder.write('model.bin', LARGE)
-    env = fault(tmp_path / 'fault', at('hfmirror.release:_hold', **{side: rewrite(weights, len(LARGE))}))
+    env = fault(tmp_path / 'fault', at('hfmirror.holding:hold', **{side: rewrite(weights, len(LARGE))}))
     mirror.push(folder, '--tag', 'v1.0.0', env=env)
     mirror.assert_whole()
     (stored,) = (mirror.remote / 'lfs' / 'objects').glob('*/*/*')
@@ -162,7 +162,7 @@ def test_a_file_that_changes_on_its_way_to_the_local_hub(mirror, folder, side, t
 def test_a_small_text_file_that_changes_arrives_as_one_of_the_two(mirror, folder, tmp_path):
     path = folder.write('config.json', '{"a": 1}')
     change = f'Path({str(path)!r}).write_text(\'{{"a": 2}}\')'
-    env = fault(tmp_path / 'fault', at('hfmirror.release:_hold', after=change))
+    env = fault(tmp_path / 'fault', at('hfmirror.holding:hold', after=change))
     mirror.push(folder, '--tag', 'v1.0.0', env=env)
     assert mirror.files()['config.json'] == b'{"a": 2}'
 

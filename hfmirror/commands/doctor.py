@@ -20,7 +20,6 @@ PACKAGES = (
     'huggingface_hub',
     'Jinja2',
     'filelock',
-    'pathspec',
     'platformdirs',
     'pydantic',
     'python-dotenv',
