@@ -14,8 +14,10 @@ Everything here can be rebuilt. What cannot, commits and objects on their way, i
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
 _NEW = 'refs/hfmirror/new'
 _MANY_POINTERS = 1000
+_STALE_S = 10  # seconds
+_LOCKED = re.compile(r"Unable to create '([^']+\.lock)': File exists")
 _DAMAGE = re.compile(r'corrupt|unable to read|bad object|missing (?:blob|tree|commit)|inflate|file truncated')
 
 
@@ -278,10 +282,33 @@ class Repository:
         GitFailed when the clone is damaged.
         """
         try:
-            # Without --porcelain, which would say on standard output why a ref was rejected.
-            git('push', '-q', '--atomic', '--no-verify', '--no-signed', 'origin', *refspecs, cwd=self.work)
+            self._push(refspecs)
         except GitFailed as e:
-            raise _push_failure(e, self.target) from e
+            if not self._unlock(e.stderr):
+                raise _push_failure(e, self.target) from e
+            self.push(refspecs)
+
+    def _push(self, refspecs: Sequence[str]) -> None:
+        # Without --porcelain, which would say on standard output why a ref was rejected.
+        git('push', '-q', '--atomic', '--no-verify', '--no-signed', 'origin', *refspecs, cwd=self.work)
+
+    def _unlock(self, said: str) -> bool:
+        """Remove the lock that a killed git left on a ref of the local Hub; returns whether there was one.
+
+        Git holds such a lock for milliseconds. In any other repository it is not ours to judge.
+        """
+        found = _LOCKED.search(said)
+        if self.target.remote != 'local' or self.target.path is None or found is None:
+            return False
+        lock = Path(os.path.normpath(found[1]))
+        try:
+            if not lock.is_relative_to(self.target.path) or time.time() - lock.stat().st_mtime < _STALE_S:
+                return False
+            lock.unlink()
+        except OSError:
+            return False
+        output.say(f'{self.target}: removed {lock}, which a killed git had left')
+        return True
 
     def is_ancestor(self, commit: str, of: str) -> bool:
         """Return whether the remote's ``of`` has ``commit`` in its recent history (50 commits)."""
@@ -409,6 +436,11 @@ def _push_failure(failure: GitFailed, target: Target) -> errors.HfmirrorError:
     said = failure.stderr
     if _DAMAGE.search(said):
         return failure
+    locked = _LOCKED.search(said)
+    if locked:
+        return errors.NetworkError(
+            f'{target}: {os.path.normpath(locked[1])} is held by another git, or was left by one that was killed.'
+        )
     # Not a branch that somebody else made first, which git says in nearly the same words.
     taken = re.search(r"'refs/tags/([^']+)': reference already exists|-> (\S+) \(already exists\)", said)
     if taken:

@@ -17,11 +17,15 @@ os.setpgid(0, 0)
 
 def wrap(where, nth, before, after):
     module, _, path = where.partition(':')
-    owner = importlib.import_module(module)
     *outer, name = path.split('.')
-    for part in outer:
-        owner = getattr(owner, part)
-    wrapped = getattr(owner, name)
+    try:
+        owner = importlib.import_module(module)
+        for part in outer:
+            owner = getattr(owner, part)
+        wrapped = getattr(owner, name)
+    except (ImportError, AttributeError) as e:
+        os.write(2, f'{where}: {e}'.encode())
+        os._exit(99)  # Python starts all the same when sitecustomize fails, and the test would prove nothing
     calls = 0
 
     @functools.wraps(wrapped)
