@@ -33,6 +33,7 @@ _CLONE_CONFIG = {
     'fastimport.unpackLimit': '100',
     'lfs.allowincompletepush': 'false',
     'lfs.locksverify': 'false',
+    'lfs.transfer.maxretries': '2',  # of one object in one try of ours; 8 would be a minute before the release waits
     'pack.window': '0',  # pointers do not shrink against each other; searching ten thousand of them takes a second
     'push.followTags': 'false',
     'user.useConfigOnly': 'true',  # never a name guessed from the machine

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from hfmirror import errors, lfs, message, naming, output
 from hfmirror.card import card, lint
-from hfmirror.card.sections import About
+from hfmirror.card.about import About
 from hfmirror.config import Config
 from hfmirror.facts.facts import Facts, read_facts
 from hfmirror.fastimport import Content

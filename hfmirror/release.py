@@ -54,6 +54,7 @@ class _Push:
     request: Request
     delivered: list[Waiting] = field(default_factory=list)
     queued: list[Waiting] = field(default_factory=list)
+    offline: str | None = None  # why the remote could not be asked
 
     @property
     def target(self) -> Target:
@@ -154,6 +155,7 @@ def _push_once(current: _Push) -> Release:
     objects = objects_of(current.target, current.repository.work)
     done = _already_there(current, plan)
     if done is not None:
+        _require_asked(current, done)
         _send_lost(current, plan, objects)
         return done
     entry = make(
@@ -176,6 +178,15 @@ def _push_once(current: _Push) -> Release:
     return _release(current, plan, entry.commit, 'pushed')
 
 
+def _require_asked(current: _Push, done: Release) -> None:
+    """Raise NetworkError when that the folder is on the remote is only what we remember."""
+    if current.offline and done.status != 'queued':
+        name = done.version or str(done.commit)[:10]
+        raise errors.NetworkError(
+            f'{current.offline} As far as is known the folder is {name} there, but nothing could be proven.'
+        )
+
+
 def _plan(current: _Push, *, copy: bool) -> Plan:
     path = current.target.path
     stored = DirectoryObjects(current.target).store if path is not None and path.exists() else None
@@ -191,6 +202,7 @@ def _refs(current: _Push) -> Refs:
         refs = current.repository.remote_refs()
     except errors.NetworkError as e:
         output.say(f'{e} Going on with what is known of it.')
+        current.offline = str(e)
         refs = current.repository.remembered_refs()
         if refs.head and not current.repository.has(refs.head):
             refs = Refs(None, refs.tags)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.folder import TrainingFolder
+from tests.support.githost import GitHost
 from tests.support.mirror import Mirror
 
 REAL_HOME = Path.home()
@@ -68,6 +69,20 @@ def folder(tmp_path):
 def mirror(tmp_path):
     """The command hfmirror and the local Hub it writes to."""
     return Mirror(tmp_path)
+
+
+@pytest.fixture
+def host(tmp_path):
+    """A git+LFS host on the loopback."""
+    with GitHost(tmp_path / 'host') as running:
+        yield running
+
+
+@pytest.fixture
+def remote(host, mirror):
+    """The URL of an empty repository on the host; ``mirror`` looks at it."""
+    mirror.remote = host.create(mirror.repo)
+    return host.url(mirror.repo)
 
 
 @pytest.fixture(scope='session')

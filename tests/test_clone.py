@@ -8,16 +8,9 @@ import shutil
 import pytest
 
 from tests.support.folder import checksums
-from tests.support.githost import GitHost
 from tests.support.mirror import git
 
 NAME = 'me/tiny-model'
-
-
-@pytest.fixture
-def host(tmp_path):
-    with GitHost(tmp_path / 'host') as running:
-        yield running
 
 
 @pytest.fixture(params=['local', 'host'])

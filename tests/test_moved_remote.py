@@ -8,23 +8,10 @@ import pytest
 
 from tests.support.fault import at, fault
 from tests.support.folder import TrainingFolder
-from tests.support.githost import GitHost
 from tests.support.mirror import git
 from tests.support.person import Person
 
 NAME = 'me/tiny-model'
-
-
-@pytest.fixture
-def host(tmp_path):
-    with GitHost(tmp_path / 'host') as running:
-        yield running
-
-
-@pytest.fixture
-def remote(host, mirror):
-    mirror.remote = host.create(NAME)
-    return host.url(NAME)
 
 
 @pytest.fixture

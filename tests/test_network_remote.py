@@ -9,25 +9,11 @@ import sys
 import pytest
 
 from tests.support.folder import checksums
-from tests.support.githost import GitHost
 from tests.support.mirror import git
 
 NAME = 'me/tiny-model'
 USER = 'ada:sesame-4711'
 LARGE = random.Random(1).randbytes(3_000_000)
-
-
-@pytest.fixture
-def host(tmp_path):
-    with GitHost(tmp_path / 'host') as running:
-        yield running
-
-
-@pytest.fixture
-def remote(host, mirror):
-    """The URL of an empty repository on the host; ``mirror`` looks at it."""
-    mirror.remote = host.create(NAME)
-    return host.url(NAME)
 
 
 @pytest.fixture(autouse=True)

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.githost import GitHost
 from tests.support.mirror import git
 from tests.support.person import Person
 
 NAME = 'me/tiny-model'
-
-
-@pytest.fixture
-def host(tmp_path):
-    with GitHost(tmp_path / 'host') as running:
-        yield running
 
 
 class Later:

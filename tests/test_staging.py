@@ -17,18 +17,11 @@ import pytest
 
 from tests.support.fault import at, fault
 from tests.support.folder import TrainingFolder, checksums
-from tests.support.githost import GitHost
 from tests.support.mirror import git
 
 NAME = 'me/tiny-model'
 LARGE = random.Random(3).randbytes(11_000_000)  # above the size from which every file goes to LFS
 posix = pytest.mark.skipif(sys.platform == 'win32', reason='inodes and links as POSIX has them')
-
-
-@pytest.fixture
-def host(tmp_path):
-    with GitHost(tmp_path / 'host') as running:
-        yield running
 
 
 @pytest.fixture

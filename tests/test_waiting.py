@@ -11,24 +11,11 @@ import pytest
 
 from tests.support.fault import KILL, at, fault
 from tests.support.folder import checksums
-from tests.support.githost import GitHost
 from tests.support.mirror import git
 from tests.support.person import Person
 
 NAME = 'me/tiny-model'
 LARGE = random.Random(2).randbytes(2_000_000)
-
-
-@pytest.fixture
-def host(tmp_path):
-    with GitHost(tmp_path / 'host') as running:
-        yield running
-
-
-@pytest.fixture
-def remote(host, mirror):
-    mirror.remote = host.create(NAME)
-    return host.url(NAME)
 
 
 @pytest.fixture(autouse=True)
@@ -303,3 +290,13 @@ def test_one_of_two_remotes_is_away(mirror, folder, host, remote):
 def test_status_with_nothing_waiting(mirror):
     assert mirror.run('status', '--json', code=0).json == []
     assert mirror.run('status', code=0).out == ''
+
+
+def test_an_unchanged_folder_is_not_called_done_while_the_remote_cannot_be_asked(
+    mirror, folder, host, remote
+):
+    mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0')
+    host.stop()
+    done = mirror.push(folder, '--remote', remote, '--bump', 'minor', code=7)
+    assert 'nothing could be proven' in done.err
+    assert mirror.run('status', '--json', code=0).json == []

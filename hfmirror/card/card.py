@@ -11,7 +11,8 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from hfmirror.card.sections import About, sections
+from hfmirror.card.about import About
+from hfmirror.card.sections import sections
 from hfmirror.facts.facts import Facts, told
 from hfmirror.facts.training import metric_type
 from hfmirror.readme import frontmatter, ownership, regions

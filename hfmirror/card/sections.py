@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hfmirror.card import markdown
+from hfmirror.card.about import About
 from hfmirror.card.usage import usage
 from hfmirror.facts.facts import Facts
 from hfmirror.facts.weights import Weights, main_weights
@@ -24,33 +25,6 @@ _METRICS_SHOWN = 40
 _VERSIONS_SHOWN = 10
 _COLUMNS_SHOWN = 50
 _NAMES_SHOWN = 5
-
-
-class About(NamedTuple):
-    """What a card says about its release that the folder does not.
-
-    ``version`` is None for a release without a tag. ``tree`` is what the release contains beside README.md; the folder's
-    files are in it below ``path_in_repo``. ``history`` has the earlier versions, newest first. ``url`` is where the
-    repository can be seen or cloned, None when that is nothing to tell others.
-    """
-
-    repo_id: str
-    repo_type: str
-    version: str | None
-    date: datetime
-    tree: Mapping[str, Entry]
-    history: Sequence[VersionInfo]
-    url: str | None
-    path_in_repo: str = ''
-
-    @property
-    def prefix(self) -> str:
-        """``path_in_repo`` without slashes at its ends."""
-        return self.path_in_repo.strip('/')
-
-    def path(self, path: str) -> str:
-        """Return where the folder's file ``path`` is in the repository."""
-        return f'{self.prefix}/{path}' if self.prefix else path
 
 
 class _Files(NamedTuple):

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from hfmirror.facts.facts import Facts
 
 if TYPE_CHECKING:
-    from hfmirror.card.sections import About
+    from hfmirror.card.about import About
 
 _AUTO_CLASSES = {
     'text-generation': 'AutoModelForCausalLM',
