@@ -54,7 +54,9 @@ _ALWAYS = {
 
 _CREDENTIALS = re.compile(r'(?<=://)[^/@\s]+@')
 _NO_ROOM = r'No space left on device|Disk quota exceeded|Out of diskspace|File too large'
-_TOKEN = re.compile(r'\b(?:hf|api_org)_[A-Za-z0-9]{8,}|(?i:(?<=authorization: )\S+ \S+)')
+_TOKEN = re.compile(
+    r'\b(?:hf|api_org|gh[a-z]|github_pat|glpat)[_-][A-Za-z0-9_]{8,}|(?i:(?<=authorization: )\S+ \S+)'
+)
 
 
 def redact(text: str) -> str:

@@ -14,6 +14,10 @@ REPO_TYPES = ('model', 'dataset', 'space')
 FOLDERS = {'model': 'models', 'dataset': 'datasets', 'space': 'spaces'}
 
 _NAME = re.compile(r'[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?')
+# Git hosts take a token as the user's name too: https://ghp_…@host/repository.git
+_TOKEN = re.compile(
+    r'(?:hf|api_org|gh[a-z]|github_pat|glpat|gitlab|ATBB)[_-]?[A-Za-z0-9_-]{16,}|[A-Za-z0-9_-]{32,}'
+)
 _SCP = re.compile(r'(?:[^@/\s]+@)?[^@/:\s]+:(?!//).+')
 
 
@@ -91,7 +95,7 @@ def git_address(url: str) -> str:
 
 def _refuse_secret(url: str) -> None:
     parts = urlsplit(url)
-    if parts.password is None:
+    if parts.password is None and not _TOKEN.match(parts.username or ''):
         return
     clean = url.replace(f'{parts.netloc.rpartition("@")[0]}@', '', 1)
     raise errors.UsageError(

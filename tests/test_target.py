@@ -65,7 +65,17 @@ def test_an_address_that_git_must_not_get_is_refused(url):
         target.git_address(url)
 
 
-@pytest.mark.parametrize('user', ['me:hf_secretsecret', ':hf_secretsecret', 'hf:x%40y'])
+@pytest.mark.parametrize(
+    'user',
+    [
+        'me:hf_secretsecret',
+        ':hf_secretsecret',
+        'hf:x%40y',
+        'hf_' + 'secret' * 5,
+        'ghp_' + 'secret' * 6,
+        'secret' * 6,
+    ],
+)
 def test_a_url_with_a_password_is_refused_without_repeating_it(user):
     with pytest.raises(UsageError) as refused:
         target.git_address(f'https://{user}@example.org/me/x.git')
