@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import IO, NamedTuple, TypeVar
 
 from hfmirror import errors, lfs, output
+from hfmirror.copying import copy_hashed, write_all
 from hfmirror.folder import SourceFile
 from hfmirror.statcache import Known, Stamp, StatCache
-from hfmirror.store import ObjectStore, copy_hashed, write_all
+from hfmirror.store import ObjectStore
 from hfmirror.tree import blob_id
 
 Result = TypeVar('Result')

@@ -16,11 +16,11 @@ from typing import IO, NamedTuple
 
 from hfmirror import durable, errors, output
 from hfmirror.config import Home
+from hfmirror.copying import BLOCK
 from hfmirror.delivery import Retry
 from hfmirror.objects import RemoteObjects, objects_of
 from hfmirror.refs import find_version
 from hfmirror.repository import Repository
-from hfmirror.store import BLOCK
 from hfmirror.tree import Entry, Tree, blob_id
 
 _TOGETHER = 256  # small files whose flush is shared

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from hfmirror import errors
 from hfmirror.card import card
+from hfmirror.copying import BLOCK
 from hfmirror.fingerprint import Job, Reader
 from hfmirror.folder import Folder
 from hfmirror.gitcmd import GitFailed, git
@@ -17,7 +18,6 @@ from hfmirror.readme import ownership
 from hfmirror.refs import find_version
 from hfmirror.repository import Repository
 from hfmirror.rules import ATTRIBUTES, CARD, in_repo, kept_by_hand
-from hfmirror.store import BLOCK
 from hfmirror.tree import Entry, Tree, blob_id
 
 

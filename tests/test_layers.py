@@ -30,7 +30,7 @@ LAYERS = (
     'compose holding delivery replay layout naming objects',
     'repository clone refs outbox fingerprint card facts readme message origin',
     'store statcache lfsapi rules folder ignore gitignore versions config auth',
-    'target tree lfs gitcmd output durable fastimport',
+    'target tree lfs gitcmd output durable fastimport copying',
     'errors',
 )
 HEAVY = {'git', 'huggingface_hub', 'jinja2', 'numpy', 'pydantic', 'ruamel', 'safetensors', 'semver', 'tqdm'}
