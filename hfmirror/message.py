@@ -27,7 +27,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from hfmirror.output import count, human_size
+from hfmirror.output import count, human_number, human_size
 
 if TYPE_CHECKING:
     from hfmirror.tree import Changes, Entry
@@ -142,7 +142,8 @@ def _resized(old: Entry, new: Entry) -> str:
 def _metrics(notes: Notes) -> str:
     before = _finite(notes.previous.metrics) if notes.previous else {}
     lines = [
-        f'  {_one_line(name)} {value:.6g}{_delta(value, before.get(name))}' for name, value in _known(notes)
+        f'  {_one_line(name)} {human_number(value)}{_delta(value, before.get(name))}'
+        for name, value in _known(notes)
     ]
     if not lines:
         return ''
@@ -171,7 +172,9 @@ def _finite(metrics: Mapping[str, object]) -> dict[str, float]:
 def _delta(value: float, before: float | None) -> str:
     if before is None or not math.isfinite(value - before):
         return ''
-    return ' (unchanged)' if value == before else f' ({value - before:+.6g})'
+    if value == before:
+        return ' (unchanged)'
+    return f' ({"+" if value > before else "-"}{human_number(abs(value - before))})'
 
 
 def _trailers(notes: Notes) -> str:

@@ -79,6 +79,15 @@ def human_size(size: int) -> str:
     raise AssertionError('unreachable')
 
 
+def human_number(value: float, digits: int = 6) -> str:
+    """Return ``value`` with so many digits, a whole number with all of them: ``0.0312``, ``22,713,216``."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value == int(value) and abs(value) < 2**53:
+        return f'{int(value):,}'
+    return f'{value:.{digits}g}'
+
+
 def count(number: int, noun: str) -> str:
     """Return ``1 file``, ``2 files``, ``1,000 files``."""
     return f'{number:,} {noun}' if number == 1 else f'{number:,} {noun}s'

@@ -80,8 +80,7 @@ def _refuse_empty(place: Place, remotes: Sequence[str]) -> None:
 
 def remember(target: Target, home: Home) -> None:
     """Keep in mind that ``target`` was pushed from the working directory."""
-    recent = {str(Path.cwd()): target._asdict(), **_recent(home)}
-    recent[str(Path.cwd())] = target._asdict()
+    recent = {**_recent(home), str(Path.cwd()): target._asdict()}
     durable.write(_memory(home), json.dumps(recent, indent=1).encode())
 
 
@@ -111,8 +110,8 @@ def _default_remote() -> str:
     if auth.find_token() is not None:
         return 'hub'
     output.say(
-        'no Hugging Face token found, so this goes to the local Hub on this machine (--remote local); '
-        "log in with 'hf auth login' to publish."
+        'no Hugging Face token found: using the local Hub on this machine (--remote local). '
+        "To publish later, log in with 'hf auth login' and push the folder again."
     )
     return 'local'
 

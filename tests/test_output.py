@@ -151,3 +151,11 @@ def test_a_hostile_file_name_does_not_steer_the_progress_bar(monkeypatch):
     with output.progress('hashing', 10**9) as shown, shown.file('a\x1b]0;owned\x07', 10**9):
         pass
     assert '\x1b]0' not in screen.getvalue() and '\x07' not in screen.getvalue()
+
+
+@pytest.mark.parametrize(
+    ('value', 'expected'),
+    [(22713216.0, '22,713,216'), (0.000982285, '0.000982285'), (1e300, '1e+300'), (True, 'true'), (-3.0, '-3')],
+)
+def test_a_whole_number_is_shown_with_all_its_digits(value, expected):
+    assert output.human_number(value) == expected

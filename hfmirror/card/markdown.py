@@ -6,6 +6,8 @@ import math
 import re
 from decimal import Decimal
 
+from hfmirror.output import human_number
+
 _SPECIAL = re.compile(r'[&<>|`*_\[\]\\~#!$:@]')
 
 
@@ -31,23 +33,14 @@ def printable(text: str) -> str:
     )
 
 
-def number(value: float) -> str:
-    """Return ``value`` with six digits, a whole number with all of them."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if value == int(value) and abs(value) < 2**53:
-        return f'{int(value):,}'
-    return f'{value:.6g}'
-
-
 def change(old: float, new: float) -> str:
-    """Return how ``new`` differs from ``old``, with a sign and no finer than ``number`` shows ``new``, if that is not nothing."""
+    """Return how ``new`` differs from ``old``, with a sign and no finer than ``human_number`` shows ``new``, if that is not nothing."""
     difference = Decimal(repr(float(new))) - Decimal(repr(float(old)))
     if not difference:
         return 'unchanged'
-    _, dot, places = number(new).partition('.')
+    _, dot, places = human_number(new).partition('.')
     rounded = round(difference, len(places)) if dot and places.isdigit() else difference
-    return f'{"+" if difference > 0 else "-"}{number(abs(float(rounded or difference)))}'
+    return f'{"+" if difference > 0 else "-"}{human_number(abs(float(rounded or difference)))}'
 
 
 def finite(value: object) -> bool:

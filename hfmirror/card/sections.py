@@ -12,7 +12,7 @@ from hfmirror.card.about import About
 from hfmirror.card.usage import usage
 from hfmirror.facts.facts import Facts
 from hfmirror.facts.weights import Weights, main_weights
-from hfmirror.output import count, human_size
+from hfmirror.output import count, human_number, human_size
 from hfmirror.tree import Entry, total_size
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _row(entry: Entry, weights: Weights | None) -> tuple[str, int, str, str]:
 def _metrics(facts: Facts, about: About) -> dict[str, Any]:
     """Return rows of (name, value, change, version compared with), the main metric first, and the versions compared with."""
     names = sorted(facts.metrics, key=lambda name: name != facts.main_metric)[:_METRICS_SHOWN]
-    rows = [(name, markdown.number(facts.metrics[name]), *_since(name, facts, about)) for name in names]
+    rows = [(name, human_number(facts.metrics[name]), *_since(name, facts, about)) for name in names]
     return {'rows': rows, 'compared': list(dict.fromkeys(since for *_, since in rows if since))}
 
 
@@ -170,7 +170,7 @@ def _shared_metric(versions: Sequence[VersionInfo]) -> str | None:
 
 def _value(metrics: Mapping[str, float], name: str | None) -> str:
     value = metrics.get(name) if name else None
-    return markdown.number(value) if value is not None and markdown.finite(value) else ''
+    return human_number(value) if value is not None and markdown.finite(value) else ''
 
 
 def _parameter(value: object) -> str:
@@ -199,7 +199,7 @@ def _environment() -> Environment:
         'escape': markdown.escape,
         'code': markdown.code,
         'size': human_size,
-        'number': markdown.number,
+        'number': human_number,
         'parameter': _parameter,
     }
     return environment

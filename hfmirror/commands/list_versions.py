@@ -83,7 +83,9 @@ def as_document(info: VersionInfo) -> dict[str, Any]:
 
 
 def _row(info: VersionInfo) -> dict[str, str]:
-    metrics = ' '.join(f'{name}={value:.4g}' for name, value in list(info.metrics.items())[:3])
+    metrics = ' '.join(
+        f'{name}={output.human_number(value, 4)}' for name, value in list(info.metrics.items())[:3]
+    )
     return {
         'name': info.name,
         'kind': info.kind,
