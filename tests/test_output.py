@@ -155,7 +155,13 @@ def test_a_hostile_file_name_does_not_steer_the_progress_bar(monkeypatch):
 
 @pytest.mark.parametrize(
     ('value', 'expected'),
-    [(22713216.0, '22,713,216'), (0.000982285, '0.000982285'), (1e300, '1e+300'), (True, 'true'), (-3.0, '-3')],
+    [
+        (22713216.0, '22,713,216'),
+        (0.000982285, '0.000982285'),
+        (1e300, '1e+300'),
+        (True, 'true'),
+        (-3.0, '-3'),
+    ],
 )
 def test_a_whole_number_is_shown_with_all_its_digits(value, expected):
     assert output.human_number(value) == expected
