@@ -645,7 +645,7 @@ def test_a_file_that_vanishes_while_it_is_hashed_is_named(mirror, released, tmp_
     released.write('large.bin', os.urandom(11 * 2**20))
     env = with_code(
         tmp_path,
-        'hfmirror.store',
+        'hfmirror.copying',
         f"""
         read = module.copy_hashed
         def vanishing(*args, **kwargs):
