@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -37,17 +36,7 @@ def list_versions(target: Target, home: Home, *, prefix: str = 'v') -> list[Vers
 @click.option('--limit', type=click.IntRange(min=1), help='At most so many.')
 @options.as_json
 @options.verbose
-def command(
-    repo: str | None,
-    repo_type: str,
-    branch: str | None,
-    remote: str | None,
-    config_file: Path | None,
-    kind: str | None,
-    limit: int | None,
-    as_json: bool,
-    verbose: bool,
-) -> None:
+def command(kind: str | None, limit: int | None, as_json: bool, verbose: bool, **given: Any) -> None:
     """List the versions of a repository, newest first.
 
     \b
@@ -56,15 +45,11 @@ def command(
 
     Without --repo it is the repository that was last pushed from this directory.
     """
-    from hfmirror import place
-    from hfmirror.config import home, load_config
     from hfmirror.naming import tag_prefix
 
     output.configure(verbose=verbose)
-    directories = home()
-    config = load_config(config_file)
-    target = place.target_of(place.Place(repo, repo_type, branch), remote, config, directories)
-    found = list_versions(target, directories, prefix=tag_prefix(config))
+    target, config, home = options.locate(given)
+    found = list_versions(target, home, prefix=tag_prefix(config))
     found = [info for info in found if kind is None or info.kind == kind][:limit]
     if as_json:
         output.document([as_document(info) for info in found])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
 from hfmirror.target import REPO_TYPES
+
+if TYPE_CHECKING:
+    from hfmirror.config import Config, Home
+    from hfmirror.target import Target
 
 F = TypeVar('F', bound=Callable[..., Any])
 
@@ -42,3 +46,21 @@ verbose: Callable[[F], F] = click.option('-v', '--verbose', is_flag=True, help='
 def where(function: F) -> F:
     """Add the options that name one repository."""
     return _together(repo, repo_type, branch, remote, config)(function)
+
+
+class Located(NamedTuple):
+    """What the options that name one repository stand for."""
+
+    target: Target
+    config: Config
+    home: Home
+
+
+def locate(given: Mapping[str, Any]) -> Located:
+    """Return what the options of ``where`` stand for. Raises UsageError when they name no repository, or a bad one."""
+    from hfmirror import place
+    from hfmirror.config import home, load_config
+
+    config, directories = load_config(given['config_file']), home()
+    named = place.Place(given['repo'], given['repo_type'], given['branch'])
+    return Located(place.target_of(named, given['remote'], config, directories), config, directories)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -21,17 +22,7 @@ from hfmirror.commands import options
 @options.as_json
 @options.verbose
 def command(
-    version: str,
-    to: Path,
-    path: str,
-    force: bool,
-    repo: str | None,
-    repo_type: str,
-    branch: str | None,
-    remote: str | None,
-    config_file: Path | None,
-    as_json: bool,
-    verbose: bool,
+    version: str, to: Path, path: str, force: bool, as_json: bool, verbose: bool, **given: Any
 ) -> None:
     """Bring the files of VERSION, or of the latest one, into a folder. Run it again to go on after an interruption.
 
@@ -39,27 +30,17 @@ def command(
     hfmirror pull v1.0.0 --to ./model
     hfmirror pull latest --to ./model --path tokenizer.json
     """
-    from hfmirror import gitcmd, place, pulling
-    from hfmirror.config import home, load_config
+    from hfmirror import gitcmd, pulling
     from hfmirror.naming import tag_prefix
     from hfmirror.release import retry_of
     from hfmirror.repository import opened
 
     output.configure(verbose=verbose)
-    config, directories = load_config(config_file), home()
-    target = place.target_of(place.Place(repo, repo_type, branch), remote, config, directories)
+    target, config, home = options.locate(given)
     gitcmd.require_tools()
-    with opened(target, directories.clones, directories.outbox / target.slug) as repository:
-        done = pulling.pull(
-            repository,
-            version,
-            to,
-            directories,
-            path=path,
-            force=force,
-            retry=retry_of(config),
-            prefix=tag_prefix(config),
-        )
+    with opened(target, home.clones, home.outbox / target.slug) as repository:
+        retry, prefix = retry_of(config), tag_prefix(config)
+        done = pulling.pull(repository, version, to, home, path=path, force=force, retry=retry, prefix=prefix)
     if as_json:
         output.document({'target': str(target), 'to': str(to), **done._asdict()})
         return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ from hfmirror import errors, output
 from hfmirror.commands import options
 
 if TYPE_CHECKING:
+    from hfmirror.target import Target
     from hfmirror.verifying import Verified
 
 _SHOWN = 50
@@ -36,49 +39,63 @@ def command(version: str, folder: Path | None, content: bool, **given: Any) -> N
     hfmirror verify v1.0.0 ./my_model
     hfmirror verify v1.0.0 --content
     """
+    from hfmirror import gitcmd
+
+    output.configure(verbose=given['verbose'])
+    if folder is None and ('/' in version and Path(version).is_dir()):
+        version, folder = 'latest', Path(version)
+    located = options.locate(given)
+    gitcmd.require_tools()
+    found = verify(located, version, folder, given, content=content)
+    if given['as_json']:
+        output.document(as_document(found))
+    else:
+        show(found, located.target, folder, content=content)
+    if found.problems:
+        raise errors.VerificationError(
+            f'{located.target}: {found.version} is not as it was released: '
+            f'{output.count(len(found.problems), "file")} named above, {found.checked:,} in the version. '
+            'Push the folder again to send what the remote lacks, or pull the version again.'
+        )
+
+
+def verify(
+    located: options.Located, version: str, folder: Path | None, given: Mapping[str, Any], *, content: bool
+) -> Verified:
+    """Return what is wrong with a version on its remote and in ``folder``; ``given`` has the options about the folder."""
     from hfmirror import folder as folders
-    from hfmirror import gitcmd, place, verifying
-    from hfmirror.config import home, load_config
+    from hfmirror import verifying
     from hfmirror.fingerprint import Reader
     from hfmirror.naming import tag_prefix
     from hfmirror.repository import opened
     from hfmirror.rules import clean_path_in_repo
     from hfmirror.statcache import StatCache
 
-    output.configure(verbose=given['verbose'])
-    config, directories = load_config(given['config_file']), home()
-    if folder is None and ('/' in version and Path(version).is_dir()):
-        version, folder = 'latest', Path(version)
-    where = place.Place(given['repo'], given['repo_type'], given['branch'])
-    target = place.target_of(where, given['remote'], config, directories)
-    gitcmd.require_tools()
+    target, config, home = located
+    path_in_repo = clean_path_in_repo(given['path_in_repo'])
     files = folders.walk(folder, include=given['include'], exclude=given['exclude']) if folder else None
-    cache = StatCache(directories.cache / 'files.sqlite')
-    try:
-        with opened(target, directories.clones, directories.outbox / target.slug) as repository:
-            found = verifying.verify(
-                repository,
-                version,
-                folder=files,
-                path_in_repo=clean_path_in_repo(given['path_in_repo']),
-                reader=Reader(cache),
-                content=content,
-                prefix=tag_prefix(config),
-            )
-    finally:
-        cache.close()
-    if given['as_json']:
-        output.document(as_document(found))
-    else:
-        for problem in found.problems[:_SHOWN]:
-            output.data(f'{problem.what:9}  {problem.path}  ({problem.where})')
-    if found.problems:
-        raise errors.VerificationError(
-            f'{target}: {found.version} is not as it was released: {output.count(len(found.problems), "file")} named '
-            f'above, {found.checked:,} in the version. Push the folder again to send what the remote lacks, or pull '
-            'the version again.'
+    with (
+        closing(StatCache(home.cache / 'files.sqlite')) as cache,
+        opened(target, home.clones, home.outbox / target.slug) as repository,
+    ):
+        return verifying.verify(
+            repository,
+            version,
+            folder=files,
+            path_in_repo=path_in_repo,
+            reader=Reader(cache),
+            content=content,
+            prefix=tag_prefix(config),
         )
-    if not given['as_json']:
+
+
+def show(found: Verified, target: Target, folder: Path | None, *, content: bool) -> None:
+    """Tell a person what is wrong, or what was checked."""
+    for problem in found.problems[:_SHOWN]:
+        output.data(f'{problem.what:9}  {problem.path}  ({problem.where})')
+    if len(found.problems) > _SHOWN:
+        output.data(f'… and {len(found.problems) - _SHOWN:,} more')
+    if not found.problems:
         how = 'every object read again' if content else 'refs and every object confirmed'
         also = f', and {folder} is the same' if folder else ''
         output.data(
