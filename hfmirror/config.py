@@ -125,11 +125,6 @@ def username() -> str | None:
     return os.environ.get('HF_USERNAME') or _dotenv().get('HF_USERNAME') or None
 
 
-def log_level() -> str:
-    """Return ``LOG_LEVEL``, upper case; INFO when it is not set."""
-    return os.environ.get('LOG_LEVEL', 'INFO').upper()
-
-
 def _dotenv() -> Mapping[str, str | None]:
     path = Path('.env')
     if not path.is_file():

@@ -51,7 +51,9 @@ def lay_out(
     """
     files = {in_repo(file.path, path_in_repo): file for file in folder.files}
     clash(head, path_in_repo)
-    attributes = _attributes(repository, head)
+    attributes = repository.attributes(head)
+    if attributes is None:
+        attributes = lfs.default_attributes(repository.target.repo_type)
     by_name = repository.lfs_paths(list(files), attributes)
     jobs = [
         Job(file, path in by_name, copy=partial(_is_new, file, head.get(path), stored))
@@ -69,13 +71,6 @@ def lay_out(
     tree = {**others, **ours}
     attributes = _tracked(repository, attributes, tree, ours, by_name)
     return Laid(tree, files, found, attributes, removed, card_source)
-
-
-def _attributes(repository: Repository, head: Tree) -> str:
-    entry = head.get(ATTRIBUTES)
-    if entry is None or entry.is_lfs:
-        return lfs.default_attributes(repository.target.repo_type)
-    return repository.read(entry).decode('utf-8', 'surrogateescape')
 
 
 def _tracked(repository: Repository, attributes: str, tree: Tree, ours: Tree, by_name: set[str]) -> str:

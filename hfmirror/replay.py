@@ -72,7 +72,7 @@ def _merged(repository: Repository, path: str, content: bytes, theirs: Tree) -> 
     if path not in ('README.md', '.gitattributes') or path not in theirs or theirs[path].is_lfs:
         return content
     ours_text, their_text = (
-        content.decode('utf-8'),
+        content.decode('utf-8', 'surrogateescape'),
         repository.read(theirs[path]).decode('utf-8', 'surrogateescape'),
     )
     if path == 'README.md':

@@ -188,7 +188,8 @@ class Repository:
             if self._head() != head:
                 self._check_out(head)
         if git('status', '--porcelain', '-z', '--untracked-files=all', '--ignored', cwd=self.work):
-            git('reset', '-q', '--hard', cwd=self.work) if head else None
+            if head is not None:
+                git('reset', '-q', '--hard', cwd=self.work)
             git('clean', '-ffdxq', cwd=self.work)
         return self.tree(head)
 
@@ -201,14 +202,15 @@ class Repository:
         tree = self.tree(commit)
         sparse = sum(entry.is_lfs for entry in tree.values()) > _MANY_POINTERS
         if sparse:
-            patterns = ['/*', *(f'!{pattern}' for pattern in lfs.tracked(self._attributes(tree)))]
-            (self.work / '.git' / 'info' / 'sparse-checkout').write_text('\n'.join([*patterns, '']), 'utf-8')
+            patterns = ['/*', *(f'!{pattern}' for pattern in lfs.tracked(self.attributes(tree) or ''))]
+            _write_text(self.work / '.git' / 'info' / 'sparse-checkout', '\n'.join([*patterns, '']))
         switch = f'core.sparseCheckout={str(sparse).lower()}'
         git('-c', switch, 'checkout', '-q', '-f', '--detach', commit, cwd=self.work)
 
-    def _attributes(self, tree: Tree) -> str:
+    def attributes(self, tree: Tree) -> str | None:
+        """Return the root's .gitattributes in a tree, None when it has none."""
         entry = tree.get('.gitattributes')
-        return self.read(entry).decode('utf-8', 'replace') if entry and not entry.is_lfs else ''
+        return self.read(entry).decode('utf-8', 'surrogateescape') if entry and not entry.is_lfs else None
 
     def _head(self) -> str | None:
         try:
@@ -222,7 +224,7 @@ class Repository:
         It is asked through a repository of its own: the clone's says that nothing is filtered.
         """
         with _scratch(self.home) as scratch:
-            (scratch / '.gitattributes').write_text(attributes, 'utf-8')
+            _write_text(scratch / '.gitattributes', attributes)
             through = (f'--git-dir={self.home / "attributes.git"}', f'--work-tree={scratch}')
             asked = '\0'.join(paths)
             answer = git_bytes(*through, 'check-attr', '-z', '--stdin', 'filter', cwd=scratch, stdin=asked)
@@ -421,6 +423,10 @@ def _entry(row: _Listed, pointer: lfs.Pointer | None) -> Entry:
 
 def _blob_of(entry: Entry) -> str:
     return blob_id(lfs.Pointer(entry.oid, entry.size).text) if entry.is_lfs else entry.oid
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_bytes(text.encode('utf-8', 'surrogateescape'))
 
 
 @contextmanager

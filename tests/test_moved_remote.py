@@ -211,3 +211,14 @@ def test_somebody_else_makes_the_very_first_commit(mirror, folder, host, remote,
     mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0')
     assert {'LICENSE', 'model.bin'} <= mirror.files().keys()
     assert mirror.git('rev-list', '--count', 'main') == '2'
+
+
+def test_a_gitattributes_that_is_not_utf_8_stays_as_it_is(mirror, folder, tmp_path):
+    mirror.push(folder, '--tag', 'v1.0.0')
+    person = Person(mirror.remote, tmp_path / 'latin')
+    attributes = mirror.files()['.gitattributes'] + b'# caf\xe9\n'
+    person.pushes({'.gitattributes': attributes})
+    folder.write('odd.weights', b'\0\1\2')
+    mirror.push(folder, '--tag', 'v1.1.0')
+    assert mirror.files()['.gitattributes'].startswith(attributes)
+    assert b'odd.weights' in mirror.files()['.gitattributes']

@@ -8,6 +8,7 @@ import click
 
 from hfmirror import errors, output
 from hfmirror.commands import options
+from hfmirror.versions import KINDS
 
 if TYPE_CHECKING:
     from hfmirror.config import Home
@@ -32,7 +33,7 @@ def list_versions(target: Target, home: Home, *, prefix: str = 'v') -> list[Vers
 
 @click.command(short_help='List the versions of a repository, newest first.')
 @options.where
-@click.option('--kind', type=click.Choice(['semantic', 'timestamp', 'experiment']), help='Only these.')
+@click.option('--kind', type=click.Choice(KINDS), help='Only these.')
 @click.option('--limit', type=click.IntRange(min=1), help='At most so many.')
 @options.as_json
 @options.verbose
