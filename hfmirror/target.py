@@ -13,7 +13,7 @@ from hfmirror import errors
 REPO_TYPES = ('model', 'dataset', 'space')
 FOLDERS = {'model': 'models', 'dataset': 'datasets', 'space': 'spaces'}
 
-_NAME = re.compile(r'[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?')
+NAME = re.compile(r'[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?')
 # Git hosts take a token as the user's name too: https://ghp_…@host/repository.git
 _TOKEN = re.compile(
     r'(?:hf|api_org|gh[a-z]|github_pat|glpat|gitlab|ATBB)[_-]?[A-Za-z0-9_-]{16,}|[A-Za-z0-9_-]{32,}'
@@ -123,7 +123,7 @@ def _repo_id_fault(namespace: str, name: str) -> str | None:
     for part in (namespace, name):
         if '--' in part or '..' in part:
             return "'--' and '..' are not allowed"
-        if not _NAME.fullmatch(part):
+        if not NAME.fullmatch(part):
             return (
                 'each part may have letters, digits, ., _ and -, and begins and ends with a letter or digit'
             )

@@ -92,3 +92,12 @@ def minilm():
     if not path.is_dir():
         pytest.fail('the model is not there; run scripts/model')
     return path
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """A running Hub over the directory that ``--remote local`` writes. Its token writes as the user ``local``."""
+    from hfmirror.server import running_hub
+
+    with running_hub(tmp_path / 'hfmirror' / 'hub') as running:
+        yield running

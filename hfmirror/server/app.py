@@ -1,0 +1,113 @@
+"""The web application: which address is answered by which function, and how errors become answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from hfmirror import errors
+from hfmirror.server import housekeeping, reading
+from hfmirror.server.answers import Moved, Problem, answer
+from hfmirror.server.hub import Hub
+from hfmirror.server.names import RESERVED
+
+_TRACE_MAX = 200  # characters of a request's id
+
+
+def create_app(hub: Hub) -> ASGIApp:
+    """Return the application that serves ``hub``."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with housekeeping.running(hub):
+            yield
+        hub.close()
+
+    app = Starlette(routes=_routes(), exception_handlers=_HANDLERS, lifespan=lifespan)
+    app.router.redirect_slashes = False
+    app.state.hub = hub
+    return _Undecoded(app)
+
+
+def _routes() -> list[Route]:
+    return [*reading.ROUTES]
+
+
+class _Undecoded:
+    """Routes see the path as it was sent, so that an encoded slash stays inside its segment; and every answer has an id."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope['type'] != 'http':
+            await self._app(scope, receive, send)
+            return
+        scope['path'] = scope['raw_path'].decode('latin-1')
+        request_id = _request_id(scope)
+
+        async def send_with_id(message: Message) -> None:
+            if message['type'] == 'http.response.start':
+                message['headers'] = [*message['headers'], (b'x-request-id', request_id)]
+            await send(message)
+
+        await self._app(scope, receive, send_with_id if request_id else send)
+
+
+def _request_id(scope: Scope) -> bytes:
+    sent: bytes = next((value for name, value in scope['headers'] if name == b'x-amzn-trace-id'), b'')
+    return b'Root=1;' + sent if sent and len(sent) <= _TRACE_MAX and sent.isascii() else b''
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return answer(error, request.scope['path'])
+
+
+async def _moved(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Moved)
+    names = {request.path_params['namespace'], request.path_params['name']}
+    segments = request.scope['path'].split('/')
+    start = next(
+        i for i, segment in enumerate(segments) if segment and segment not in RESERVED and segment in names
+    )
+    old_name = segments[start + 1]
+    ending = '.git' if old_name.endswith('.git') else ''
+    segments[start : start + 2] = (error.repo_id + ending).split('/')
+    query = f'?{request.url.query}' if request.url.query else ''
+    return RedirectResponse('/'.join(segments) + query, 307)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return answer(Problem(error.status_code, error.detail, headers=error.headers), request.scope['path'])
+
+
+async def _ours(request: Request, error: Exception) -> Response:
+    return answer(Problem(500, str(error)), request.scope['path'])
+
+
+async def _no_room(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OSError)
+    return answer(Problem(507, f'The disk of the server: {error.strerror}'), request.scope['path'])
+
+
+async def _hung_up(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)  # nobody reads it
+
+
+_HANDLERS = {
+    Problem: _problem,
+    Moved: _moved,
+    HTTPException: _http,
+    errors.HfmirrorError: _ours,
+    OSError: _no_room,
+    ClientDisconnect: _hung_up,
+}

@@ -1,0 +1,228 @@
+"""Which repositories does this Hub have? Bare git repositories ``<root>/<models|datasets|spaces>/<namespace>/<name>.git``.
+
+What git does not keep of a repository is in a file ``hub.json`` inside it: whether it is private, and when it was made.
+One without that file, as a push by path leaves it, is public. What was renamed is found by ``<root>/renamed.json``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from filelock import FileLock
+
+from hfmirror import durable, refs
+from hfmirror.server.answers import Moved, Problem, no_repository
+from hfmirror.server.names import KINDS, checked_repo_id
+
+FOLDERS = {repo_type: kind for kind, repo_type in KINDS.items()}
+
+
+class Repo(NamedTuple):
+    """One repository: where it is, and what it is called in its own spelling."""
+
+    path: Path
+    repo_type: str
+    repo_id: str
+
+    @property
+    def namespace(self) -> str:
+        """The user or organisation it belongs to."""
+        return self.repo_id.partition('/')[0]
+
+    @property
+    def kind(self) -> str:
+        """The word for its type in URLs of the API: ``models``."""
+        return FOLDERS[self.repo_type]
+
+    @property
+    def web_path(self) -> str:
+        """Its path in URLs for people and git, without a leading slash."""
+        return self.repo_id if self.repo_type == 'model' else f'{self.kind}/{self.repo_id}'
+
+    @property
+    def objects(self) -> Path:
+        """The directory of its LFS objects, as ``ObjectStore`` wants it."""
+        return self.path / 'lfs'
+
+    @property
+    def private(self) -> bool:
+        """Whether only members of its namespace see it."""
+        return bool(self.settings().get('private', False))
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return what ``hub.json`` holds, ``{}`` when there is none. A file that cannot be read makes it private."""
+        try:
+            found = json.loads((self.path / 'hub.json').read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, RecursionError):
+            return {'private': True}
+        return found if isinstance(found, dict) else {'private': True}
+
+    def change_settings(self, changes: Mapping[str, Any]) -> None:
+        """Write changed settings."""
+        with FileLock(self.path / 'hub.lock'):
+            durable.write(
+                self.path / 'hub.json', json.dumps({**self.settings(), **changes}, indent=1).encode()
+            )
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was made; of one that was pushed by path, when its directory was."""
+        try:
+            return datetime.fromisoformat(str(self.settings()['createdAt']))
+        except (KeyError, ValueError):
+            return datetime.fromtimestamp((self.path / 'config').stat().st_mtime, UTC)
+
+    @property
+    def identifier(self) -> str:
+        """The 24 hex digits that the Hub gives to each repository."""
+        return hashlib.sha256(f'{self.kind}/{self.repo_id}'.encode()).hexdigest()[:24]
+
+
+class Repositories:
+    """All repositories below a root."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.resolve()
+        self._renamed = self._root / 'renamed.json'
+
+    def find(self, repo_type: str, namespace: str, name: str) -> Repo:
+        """Return a repository. Upper and lower case are one, as on the Hub.
+
+        Raises Moved when it has another name now, Problem 404 when there is none.
+        """
+        try:
+            repo_id = checked_repo_id(namespace, name)
+        except Problem as e:
+            raise no_repository() from e
+        found = self._at(repo_type, repo_id) or self._spelled_otherwise(repo_type, repo_id)
+        if found is not None:
+            return found
+        renamed = self._renames().get(f'{FOLDERS[repo_type]}/{repo_id}'.lower())
+        if renamed is not None:
+            raise Moved(renamed)
+        raise no_repository()
+
+    def all(self, repo_type: str) -> Iterator[Repo]:
+        """Yield every repository of a type, ordered by its path."""
+        for namespace in _folders(self._root / FOLDERS[repo_type]):
+            for path in _folders(namespace):
+                repo = self._at(repo_type, f'{namespace.name}/{path.name.removesuffix(".git")}')
+                if path.name.endswith('.git') and repo is not None:
+                    yield repo
+
+    def create(self, repo_type: str, repo_id: str, settings: Mapping[str, Any]) -> Repo:
+        """Make a new repository without a commit. Raises Problem 409 when there is one of that name."""
+        namespace, _, name = repo_id.partition('/')
+        checked_repo_id(namespace, name)
+        with self._changing():
+            self._refuse_taken(repo_type, repo_id)
+            path = self._path(repo_type, repo_id)
+            refs.create_bare(path, 'main')
+            repo = Repo(path, repo_type, repo_id)
+            repo.change_settings({'createdAt': datetime.now(UTC).isoformat(), **settings})
+            self._forget_renames(f'{FOLDERS[repo_type]}/{repo_id}'.lower())
+        return repo
+
+    def delete(self, repo: Repo) -> None:
+        """Remove a repository with all it holds. A kill leaves it whole, or gone."""
+        away = self._root / f'.deleted-{secrets.token_hex(8)}'
+        with self._changing():
+            os.rename(repo.path, away)
+            durable.flush([repo.path.parent])
+        shutil.rmtree(away, ignore_errors=True)
+
+    def move(self, repo: Repo, repo_id: str) -> Repo:
+        """Give a repository another name; the old one leads to it. Raises Problem 409 when the new one is taken."""
+        namespace, _, name = repo_id.partition('/')
+        checked_repo_id(namespace, name)
+        new = Repo(self._path(repo.repo_type, repo_id), repo.repo_type, repo_id)
+        with self._changing():
+            self._refuse_taken(repo.repo_type, repo_id)
+            new.path.parent.mkdir(parents=True, exist_ok=True)
+            # First the sign, then the move: after a kill between the two the old name is found at the old place.
+            self._remember_rename(repo, repo_id)
+            os.rename(repo.path, new.path)
+            durable.flush([repo.path.parent, new.path.parent])
+        return new
+
+    def sweep(self) -> None:
+        """Remove what killed deletions left."""
+        for path in self._root.glob('.deleted-*'):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _path(self, repo_type: str, repo_id: str) -> Path:
+        return self._root / FOLDERS[repo_type] / f'{repo_id}.git'
+
+    def _at(self, repo_type: str, repo_id: str) -> Repo | None:
+        path = self._path(repo_type, repo_id)
+        # A symbolic link could lead out of the root, and a push by path can make one.
+        if not (path / 'HEAD').is_file() or path.resolve() != path:
+            return None
+        return Repo(path, repo_type, repo_id)
+
+    def _spelled_otherwise(self, repo_type: str, repo_id: str) -> Repo | None:
+        namespace, _, name = repo_id.lower().partition('/')
+        for folder in _folders(self._root / FOLDERS[repo_type]):
+            if folder.name.lower() != namespace:
+                continue
+            for path in _folders(folder):
+                if path.name.lower() == f'{name}.git':
+                    return self._at(repo_type, f'{folder.name}/{path.name.removesuffix(".git")}')
+        return None
+
+    def _refuse_taken(self, repo_type: str, repo_id: str) -> None:
+        taken = self._at(repo_type, repo_id) or self._spelled_otherwise(repo_type, repo_id)
+        if taken is not None:
+            raise Taken(taken)
+
+    def _changing(self) -> FileLock:
+        self._root.mkdir(parents=True, exist_ok=True)
+        return FileLock(self._root / '.changing.lock')
+
+    def _renames(self) -> dict[str, str]:
+        try:
+            found = json.loads(self._renamed.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _remember_rename(self, repo: Repo, repo_id: str) -> None:
+        old, new = (f'{repo.kind}/{name}'.lower() for name in (repo.repo_id, repo_id))
+        # Names that led to the old one lead to the new one at once: no chain, no circle.
+        renames = {
+            name: repo_id if target == repo.repo_id and name.startswith(f'{repo.kind}/') else target
+            for name, target in self._renames().items()
+        }
+        renames[old] = repo_id
+        renames.pop(new, None)
+        durable.write(self._renamed, json.dumps(renames, indent=1).encode())
+
+    def _forget_renames(self, name: str) -> None:
+        renames = self._renames()
+        if renames.pop(name, None) is not None:
+            durable.write(self._renamed, json.dumps(renames, indent=1).encode())
+
+
+class Taken(Problem):
+    """There is a repository of that name already: ``repo``."""
+
+    def __init__(self, repo: Repo) -> None:
+        super().__init__(409, f'A {repo.repo_type} repository called {repo.repo_id} already exists')
+        self.repo = repo
+
+
+def _folders(path: Path) -> list[Path]:
+    try:
+        return sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith('.'))
+    except FileNotFoundError:
+        return []

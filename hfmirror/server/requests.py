@@ -1,0 +1,79 @@
+"""What does a request say? Its body within bounds, its origin, and where its pages go on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+
+from hfmirror.server.answers import bad_request, too_large
+
+JSON_MAX = 8 * 1024 * 1024  # bytes of a JSON body: 256 samples of 512 bytes and their names are 0.3 MB
+
+
+def origin(request: Request) -> str:
+    """Return scheme and host as the client called us: ``http://127.0.0.1:8008``."""
+    return f'{request.url.scheme}://{request.headers.get("host", "127.0.0.1")}'
+
+
+async def body(request: Request, limit: int = JSON_MAX) -> bytes:
+    """Return the body. Raises Problem 413 as soon as it is longer than ``limit`` bytes."""
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise too_large('The body', limit)
+        parts.append(part)
+    return b''.join(parts)
+
+
+async def json_object(request: Request, limit: int = JSON_MAX) -> dict[str, Any]:
+    """Return the object that the JSON body is, ``{}`` for an empty body. Raises Problem 400 for anything else."""
+    content = await body(request, limit)
+    return parse_object(content) if content.strip() else {}
+
+
+def parse_object(content: bytes | str) -> dict[str, Any]:
+    """Return the object that a JSON text is. Raises Problem 400 for anything else, deeply nested JSON included."""
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as e:
+        raise bad_request('The body is not JSON, or nested too deeply.') from e
+    if not isinstance(value, dict):
+        raise bad_request('The body is not a JSON object.')
+    return value
+
+
+def text(values: Mapping[str, Any], key: str, default: str | None = None) -> str:
+    """Return a string of a JSON object. Raises Problem 400 when it is missing (without a default) or no string."""
+    value = values.get(key)
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, str):
+        raise bad_request(f'"{key}" must be a string.')
+    return value
+
+
+def number(request: Request, key: str, default: int, *, most: int) -> int:
+    """Return a natural number of the query, no larger than ``most``. Raises Problem 400 for anything else."""
+    given = request.query_params.get(key)
+    if given is None:
+        return default
+    if not (given.isascii() and given.isdigit() and len(given) < 12):
+        raise bad_request(f'"{key}" must be a natural number.')
+    return min(int(given), most)
+
+
+def is_true(request: Request, key: str) -> bool:
+    """Return whether a switch of the query is on."""
+    return request.query_params.get(key, '').lower() in ('1', 'true')
+
+
+def next_page(request: Request, **changes: str | int) -> Mapping[str, str]:
+    """Return the header ``Link`` for the same request with other values in its query."""
+    kept = [(key, value) for key, value in request.query_params.multi_items() if key not in changes]
+    query = urlencode([*kept, *changes.items()])
+    return {'Link': f'<{origin(request)}{request.scope["path"]}?{query}>; rel="next"'}

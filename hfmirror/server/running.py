@@ -1,0 +1,100 @@
+"""How does the Hub run? On a socket of its own, in this thread for the command, in another one for tests."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from typing import Any, NamedTuple
+
+import uvicorn
+
+from hfmirror import errors
+from hfmirror.server import tokens
+from hfmirror.server.app import create_app
+from hfmirror.server.hub import Hub
+
+_KEEP_ALIVE_S = 75  # longer than clients wait between two requests of one job
+
+
+class RunningHub(NamedTuple):
+    """A Hub that answers. ``token`` may write as the user ``local``."""
+
+    endpoint: str
+    token: str
+    root: Path
+    hub: Hub
+
+    def __repr__(self) -> str:
+        return f'RunningHub({self.endpoint!r})'
+
+
+@contextmanager
+def running_hub(
+    root: Path, *, token: str = 'local:write', host: str = '127.0.0.1', port: int = 0, **limits: Any
+) -> Iterator[RunningHub]:
+    """Serve the repositories below ``root`` while the context is open, in a thread of this process.
+
+    ``token`` is ``USER:ROLE[:TOKEN]``; ``limits`` are those of Hub.
+    """
+    hub = Hub(root, **limits)
+    new = tokens.parse(token)
+    hub.tokens.add(new, automatic=True)
+    with listen(host, port) as listening:
+        server = _server(hub)
+        thread = Thread(target=server.run, args=([listening],), name='hub', daemon=True)
+        thread.start()
+        try:
+            yield RunningHub(address(listening), new.token, hub.root, hub)
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def serve(hub: Hub, listening: socket.socket) -> None:
+    """Serve until interrupted or terminated. Transfers in flight are cut; nothing of them is kept."""
+    _server(hub).run([listening])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; port 0 is any free one. Raises UsageError when the address cannot be had."""
+    try:
+        kind = socket.AF_INET6 if ':' in host else socket.AF_INET
+        listening = socket.socket(kind, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(1024)
+    except (OSError, OverflowError) as e:
+        raise errors.UsageError(
+            f'{host}:{port}: cannot listen there ({getattr(e, "strerror", None) or e}). Give another --port, or 0 for any free one.'
+        ) from e
+    return listening
+
+
+def address(listening: socket.socket) -> str:
+    """Return the URL of a listening socket."""
+    host, port = listening.getsockname()[:2]
+    return f'http://[{host}]:{port}' if ':' in host else f'http://{host}:{port}'
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address to listen on is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == 'localhost'
+
+
+def _server(hub: Hub) -> uvicorn.Server:
+    config = uvicorn.Config(
+        create_app(hub),
+        log_level='warning',
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=0,
+    )
+    return uvicorn.Server(config)
