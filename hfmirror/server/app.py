@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,11 +13,13 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hfmirror import errors
-from hfmirror.server import housekeeping, reading
+from hfmirror import errors, gitcmd, output
+from hfmirror.server import housekeeping, lfs_api, reading
 from hfmirror.server.answers import Moved, Problem, answer
 from hfmirror.server.hub import Hub
 from hfmirror.server.names import RESERVED
+from hfmirror.server.pages import views
+from hfmirror.server.pages.templates import page, wants_page
 
 _TRACE_MAX = 200  # characters of a request's id
 
@@ -37,7 +40,11 @@ def create_app(hub: Hub) -> ASGIApp:
 
 
 def _routes() -> list[Route]:
-    return [*reading.ROUTES]
+    return [
+        *reading.ROUTES,
+        *lfs_api.ROUTES,
+        *views.ROUTES,
+    ]
 
 
 class _Undecoded:
@@ -55,10 +62,12 @@ class _Undecoded:
 
         async def send_with_id(message: Message) -> None:
             if message['type'] == 'http.response.start':
-                message['headers'] = [*message['headers'], (b'x-request-id', request_id)]
+                output.detail(gitcmd.redact(f'{scope["method"]} {scope["path"]} {message["status"]}'))
+                if request_id:
+                    message['headers'] = [*message['headers'], (b'x-request-id', request_id)]
             await send(message)
 
-        await self._app(scope, receive, send_with_id if request_id else send)
+        await self._app(scope, receive, send_with_id)
 
 
 def _request_id(scope: Scope) -> bytes:
@@ -66,9 +75,20 @@ def _request_id(scope: Scope) -> bytes:
     return b'Root=1;' + sent if sent and len(sent) <= _TRACE_MAX and sent.isascii() else b''
 
 
+def _answer(request: Request, problem: Problem) -> Response:
+    plain = answer(problem, request.scope['path'])
+    if not wants_page(request):
+        return plain
+    shown = page('problem', {'status': problem.status, 'message': problem.message}, status=problem.status)
+    shown.headers.update(
+        {name: plain.headers[name] for name in ('www-authenticate',) if name in plain.headers}
+    )
+    return shown
+
+
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    return answer(error, request.scope['path'])
+    return _answer(request, error)
 
 
 async def _moved(request: Request, error: Exception) -> Response:
@@ -87,7 +107,7 @@ async def _moved(request: Request, error: Exception) -> Response:
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return answer(Problem(error.status_code, error.detail, headers=error.headers), request.scope['path'])
+    return _answer(request, Problem(error.status_code, error.detail, headers=error.headers))
 
 
 async def _ours(request: Request, error: Exception) -> Response:
@@ -97,6 +117,12 @@ async def _ours(request: Request, error: Exception) -> Response:
 async def _no_room(request: Request, error: Exception) -> Response:
     assert isinstance(error, OSError)
     return answer(Problem(507, f'The disk of the server: {error.strerror}'), request.scope['path'])
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    trace = ''.join(traceback.format_exception(error))
+    output.error(gitcmd.redact(f'{request.method} {request.scope["path"]}\n{trace}'))
+    return answer(Problem(500, 'Internal error: the log of the server says more'), request.scope['path'])
 
 
 async def _hung_up(request: Request, error: Exception) -> Response:
@@ -110,4 +136,5 @@ _HANDLERS = {
     errors.HfmirrorError: _ours,
     OSError: _no_room,
     ClientDisconnect: _hung_up,
+    Exception: _unexpected,
 }

@@ -61,7 +61,7 @@ class _Tail(_Segment):
 
 
 class _Namespace(_Segment):
-    regex = rf'(?!(?:{"|".join(sorted(RESERVED))})/)[^/]+'
+    regex = rf'(?!(?:{"|".join(sorted(RESERVED))})(?:/|$))[^/]+'
 
 
 class _Git(_Segment):

@@ -1,17 +1,21 @@
 """Which repositories does this Hub have? Bare git repositories ``<root>/<models|datasets|spaces>/<namespace>/<name>.git``.
 
 What git does not keep of a repository is in a file ``hub.json`` inside it: whether it is private, and when it was made.
-One without that file, as a push by path leaves it, is public. What was renamed is found by ``<root>/renamed.json``.
+One without that file, as a push by path leaves it, is public. What was renamed is found by ``<root>/renamed.json``, see
+renames.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,9 +23,11 @@ from typing import Any, NamedTuple
 from filelock import FileLock
 
 from hfmirror import durable, refs
-from hfmirror.server.answers import Moved, Problem, no_repository
+from hfmirror.server.answers import Moved, Problem, bad_request, no_repository
 from hfmirror.server.names import KINDS, checked_repo_id
+from hfmirror.server.renames import Renames
 
+_ABANDONED_S = 24 * 3600  # after which nobody makes a repository any more
 FOLDERS = {repo_type: kind for kind, repo_type in KINDS.items()}
 
 
@@ -83,6 +89,14 @@ class Repo(NamedTuple):
             return datetime.fromtimestamp((self.path / 'config').stat().st_mtime, UTC)
 
     @property
+    def changed_at(self) -> datetime:
+        """When its main branch was moved last, as far as the files of its refs tell; cheap."""
+        for name in ('refs/heads/main', 'packed-refs', 'HEAD'):
+            with suppress(OSError):
+                return datetime.fromtimestamp((self.path / name).stat().st_mtime, UTC)
+        return self.created_at
+
+    @property
     def identifier(self) -> str:
         """The 24 hex digits that the Hub gives to each repository."""
         return hashlib.sha256(f'{self.kind}/{self.repo_id}'.encode()).hexdigest()[:24]
@@ -93,7 +107,7 @@ class Repositories:
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
-        self._renamed = self._root / 'renamed.json'
+        self._renames = Renames(self._root / 'renamed.json')
 
     def find(self, repo_type: str, namespace: str, name: str) -> Repo:
         """Return a repository. Upper and lower case are one, as on the Hub.
@@ -107,9 +121,9 @@ class Repositories:
         found = self._at(repo_type, repo_id) or self._spelled_otherwise(repo_type, repo_id)
         if found is not None:
             return found
-        renamed = self._renames().get(f'{FOLDERS[repo_type]}/{repo_id}'.lower())
-        if renamed is not None:
-            raise Moved(renamed)
+        for renamed in self._renames.followed(FOLDERS[repo_type], repo_id):
+            if self._at(repo_type, renamed):
+                raise Moved(renamed)
         raise no_repository()
 
     def all(self, repo_type: str) -> Iterator[Repo]:
@@ -120,17 +134,39 @@ class Repositories:
                 if path.name.endswith('.git') and repo is not None:
                     yield repo
 
-    def create(self, repo_type: str, repo_id: str, settings: Mapping[str, Any]) -> Repo:
-        """Make a new repository without a commit. Raises Problem 409 when there is one of that name."""
+    def create(
+        self,
+        repo_type: str,
+        repo_id: str,
+        settings: Mapping[str, Any],
+        *,
+        fill: Callable[[Repo], None] | None = None,
+    ) -> Repo:
+        """Make a new repository; ``fill`` puts into it what it has from the start. Raises Problem 409 for a name that is taken.
+
+        A kill leaves all of it, or nothing that is seen.
+        """
         namespace, _, name = repo_id.partition('/')
         checked_repo_id(namespace, name)
+        self._refuse_taken(repo_type, repo_id)
+        aside = Repo(self._root / f'.new-{secrets.token_hex(8)}', repo_type, repo_id)
+        try:
+            refs.create_bare(aside.path, 'main')
+            aside.change_settings({'createdAt': datetime.now(UTC).isoformat(), **settings})
+            if fill is not None:
+                fill(aside)
+            durable.flush([aside.path, *aside.path.rglob('*')])
+            return self._placed(aside)
+        finally:
+            shutil.rmtree(aside.path, ignore_errors=True)
+
+    def _placed(self, aside: Repo) -> Repo:
+        """Return a whole repository at its place."""
+        repo = aside._replace(path=self._path(aside.repo_type, aside.repo_id))
         with self._changing():
-            self._refuse_taken(repo_type, repo_id)
-            path = self._path(repo_type, repo_id)
-            refs.create_bare(path, 'main')
-            repo = Repo(path, repo_type, repo_id)
-            repo.change_settings({'createdAt': datetime.now(UTC).isoformat(), **settings})
-            self._forget_renames(f'{FOLDERS[repo_type]}/{repo_id}'.lower())
+            self._refuse_taken(repo.repo_type, repo.repo_id)
+            self._rename(aside.path, repo.path)
+            self._renames.forget(repo.kind, repo.repo_id)
         return repo
 
     def delete(self, repo: Repo) -> None:
@@ -148,17 +184,31 @@ class Repositories:
         new = Repo(self._path(repo.repo_type, repo_id), repo.repo_type, repo_id)
         with self._changing():
             self._refuse_taken(repo.repo_type, repo_id)
-            new.path.parent.mkdir(parents=True, exist_ok=True)
             # First the sign, then the move: after a kill between the two the old name is found at the old place.
-            self._remember_rename(repo, repo_id)
-            os.rename(repo.path, new.path)
-            durable.flush([repo.path.parent, new.path.parent])
+            self._renames.remember(repo.kind, repo.repo_id, repo_id)
+            self._rename(repo.path, new.path)
+            durable.flush([repo.path.parent])
+            self._renames.forget(repo.kind, repo_id)
         return new
 
     def sweep(self) -> None:
-        """Remove what killed deletions left."""
-        for path in self._root.glob('.deleted-*'):
+        """Remove what killed deletions and creations left; what is being made just now stays."""
+        abandoned = [path for path in self._root.glob('.new-*') if _age_s(path) > _ABANDONED_S]
+        for path in [*self._root.glob('.deleted-*'), *abandoned]:
             shutil.rmtree(path, ignore_errors=True)
+
+    def _rename(self, old: Path, new: Path) -> None:
+        """Move a repository to its place. Raises Problem when something else is there, or it is not below the root."""
+        new.parent.mkdir(parents=True, exist_ok=True)
+        if new.parent.resolve() != new.parent:
+            raise bad_request(f'{new.parent.name} leads out of the Hub and takes no repository')
+        try:
+            os.rename(old, new)
+        except OSError as e:
+            if e.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise Problem(409, f'{new.parent.name}/{new.name} is there already') from e
+            raise
+        durable.flush([new.parent, new.parent.parent])
 
     def _path(self, repo_type: str, repo_id: str) -> Path:
         return self._root / FOLDERS[repo_type] / f'{repo_id}.git'
@@ -189,29 +239,6 @@ class Repositories:
         self._root.mkdir(parents=True, exist_ok=True)
         return FileLock(self._root / '.changing.lock')
 
-    def _renames(self) -> dict[str, str]:
-        try:
-            found = json.loads(self._renamed.read_bytes())
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return found if isinstance(found, dict) else {}
-
-    def _remember_rename(self, repo: Repo, repo_id: str) -> None:
-        old, new = (f'{repo.kind}/{name}'.lower() for name in (repo.repo_id, repo_id))
-        # Names that led to the old one lead to the new one at once: no chain, no circle.
-        renames = {
-            name: repo_id if target == repo.repo_id and name.startswith(f'{repo.kind}/') else target
-            for name, target in self._renames().items()
-        }
-        renames[old] = repo_id
-        renames.pop(new, None)
-        durable.write(self._renamed, json.dumps(renames, indent=1).encode())
-
-    def _forget_renames(self, name: str) -> None:
-        renames = self._renames()
-        if renames.pop(name, None) is not None:
-            durable.write(self._renamed, json.dumps(renames, indent=1).encode())
-
 
 class Taken(Problem):
     """There is a repository of that name already: ``repo``."""
@@ -219,6 +246,13 @@ class Taken(Problem):
     def __init__(self, repo: Repo) -> None:
         super().__init__(409, f'A {repo.repo_type} repository called {repo.repo_id} already exists')
         self.repo = repo
+
+
+def _age_s(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _folders(path: Path) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any, NamedTuple
@@ -56,7 +56,8 @@ def running_hub(
 
 def serve(hub: Hub, listening: socket.socket) -> None:
     """Serve until interrupted or terminated. Transfers in flight are cut; nothing of them is kept."""
-    _server(hub).run([listening])
+    with suppress(KeyboardInterrupt):
+        _server(hub).run([listening])
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -91,7 +92,7 @@ def is_loopback(host: str) -> bool:
 def _server(hub: Hub) -> uvicorn.Server:
     config = uvicorn.Config(
         create_app(hub),
-        log_level='warning',
+        log_level='critical',  # what goes wrong is said by the application, without secrets
         access_log=False,
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
