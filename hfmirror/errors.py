@@ -3,6 +3,7 @@
 * HfmirrorError (1)
     * UsageError (2): a wrong option, name or argument
         * ConfigError (2): a wrong value in a configuration file
+    * DiskFull (1): a disk of this machine has no room left
     * SourceError (1): something in the folder cannot be released
         * SourceChanged (1): a file changed while it was read, twice
     * GitError (1): a git or git-lfs command failed
@@ -36,6 +37,10 @@ class UsageError(HfmirrorError):
 
 class ConfigError(UsageError):
     """A configuration file has values that cannot be used; all problems are listed."""
+
+
+class DiskFull(HfmirrorError):
+    """A disk of this machine has no room left."""
 
 
 class SourceError(HfmirrorError):

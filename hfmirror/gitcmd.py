@@ -14,6 +14,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from hfmirror import errors
@@ -83,17 +84,19 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 def run(
     *args: str | Path,
     cwd: Path | None = None,
-    stdin: bytes = b'',
+    stdin: bytes | IO[bytes] = b'',
     env: Mapping[str, str] | None = None,
 ) -> bytes:
-    """Run a program and return its standard output.
+    """Run a program and return its standard output. ``stdin`` may be an open file, read from where it stands.
 
     Raises GitFailed with its standard error when it ends with another code than 0, and GitError when it is not there.
     """
     command = tuple(str(arg) for arg in args)
+    done: subprocess.CompletedProcess[bytes]
+    given: dict[str, Any] = {'input': stdin} if isinstance(stdin, bytes) else {'stdin': stdin}
     try:
         done = subprocess.run(
-            command, cwd=cwd, input=stdin, env=environment(env), capture_output=True, check=False
+            command, cwd=cwd, env=environment(env), capture_output=True, check=False, **given
         )
     except FileNotFoundError as e:
         if cwd is not None and not cwd.is_dir():
@@ -109,7 +112,7 @@ def run(
 def _failed(command: tuple[str, ...], returncode: int, stderr: str, cwd: Path | None) -> errors.HfmirrorError:
     # What the other side of a connection says begins with `remote:`; its disk is a matter of the remote.
     if re.search(rf'^(?!remote:).*(?:{_NO_ROOM})', stderr, re.MULTILINE):
-        return errors.HfmirrorError(
+        return errors.DiskFull(
             f'{cwd or Path.cwd()}: the disk is full, {" ".join(command[:2])} could not go on. Free some space and try again.'
         )
     return GitFailed(command, returncode, stderr)
@@ -118,7 +121,7 @@ def _failed(command: tuple[str, ...], returncode: int, stderr: str, cwd: Path | 
 def git(
     *args: str | Path,
     cwd: Path | None = None,
-    stdin: bytes | str = b'',
+    stdin: bytes | str | IO[bytes] = b'',
     env: Mapping[str, str] | None = None,
 ) -> str:
     """Run git and return its standard output as text without the last newline."""
@@ -130,7 +133,7 @@ def git(
 def git_bytes(
     *args: str | Path,
     cwd: Path | None = None,
-    stdin: bytes | str = b'',
+    stdin: bytes | str | IO[bytes] = b'',
     env: Mapping[str, str] | None = None,
 ) -> bytes:
     """Run git and return its standard output as it is."""

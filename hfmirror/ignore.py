@@ -115,6 +115,11 @@ def read_rules(folder: str, directory: str, present: Sequence[str]) -> IgnoreRul
         (pattern, folder + name) for name in sorted(present) for pattern in _patterns(Path(directory, name))
     ]
     found.reverse()
+    return rules_of(folder, found)
+
+
+def rules_of(folder: str, found: list[tuple[Pattern, str]]) -> IgnoreRules:
+    """Return the rules that patterns make for ``folder``, last pattern first, each with the path of its file."""
     return IgnoreRules(
         folder,
         found,

@@ -71,7 +71,8 @@ def _started(hub: Hub, url: str, new: list[NewToken], *, as_json: bool) -> None:
         output.document({'endpoint': url, 'root': str(hub.root), 'tokens': given})
         return
     number = sum(1 for kind in ('model', 'dataset', 'space') for _ in hub.repositories.all(kind))
-    output.say(f'serving {output.count(number, "repository")} of {hub.root} at {url}; Ctrl-C ends it')
+    what = '1 repository' if number == 1 else f'{number:,} repositories'
+    output.say(f'serving {what} of {hub.root} at {url}; Ctrl-C ends it')
     if not new:
         output.say(f'tokens: those of {hub.root / "tokens.json"}')
     output.data(f'export HF_ENDPOINT={url}')
@@ -110,6 +111,7 @@ def _hub(root: Path | None, **limits: Any) -> Hub:
     '--token',
     'wanted',
     multiple=True,
+    envvar='HFMIRROR_SERVE_TOKEN',
     metavar='USER:ROLE[:TOKEN]',
     help='Let a user in as read, write or admin. May be repeated; kept, hashed.',
 )

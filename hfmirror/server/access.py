@@ -81,6 +81,18 @@ def writable(request: Request, *, kind: str | None = None, name: str | None = No
     return repo
 
 
+def contributable(request: Request) -> Repo:
+    """Return the repository that the address names, which the caller sees and may comment and propose changes to.
+
+    They need not be one of its writers. Raises Problem 401, 403 or 404.
+    """
+    repo = readable(request)
+    identity = require_identity(request)
+    if not identity.writes:
+        raise forbidden(f'The token of {identity.user} is for reading only')
+    return repo
+
+
 def refuse_writing(identity: Identity, namespace: str) -> None:
     """Raise Problem 403, with the reason, when the caller may not write to ``namespace``."""
     if not identity.writes:

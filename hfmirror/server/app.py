@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import unquote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,14 +16,32 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hfmirror import errors, gitcmd, output
-from hfmirror.server import housekeeping, lfs_api, reading
+from hfmirror.server import (
+    accounts,
+    branches,
+    commit_api,
+    discussion_api,
+    githttp,
+    history,
+    housekeeping,
+    info,
+    lfs_api,
+    listing,
+    repository_api,
+    resolve,
+    telemetry,
+    trees,
+)
 from hfmirror.server.answers import Moved, Problem, answer
 from hfmirror.server.hub import Hub
 from hfmirror.server.names import RESERVED
 from hfmirror.server.pages import views
 from hfmirror.server.pages.templates import page, wants_page
+from hfmirror.server.xet import api as xet_api
 
 _TRACE_MAX = 200  # characters of a request's id
+_INTERNAL = 'Internal error: the log of the server says more'
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def create_app(hub: Hub) -> ASGIApp:
@@ -41,8 +61,20 @@ def create_app(hub: Hub) -> ASGIApp:
 
 def _routes() -> list[Route]:
     return [
-        *reading.ROUTES,
+        *accounts.ROUTES,
+        *repository_api.ROUTES,
+        *branches.ROUTES,
+        *commit_api.ROUTES,
+        *discussion_api.ROUTES,
+        *info.ROUTES,
+        *trees.ROUTES,
+        *history.ROUTES,
+        *listing.ROUTES,
+        *telemetry.ROUTES,
+        *xet_api.ROUTES,
         *lfs_api.ROUTES,
+        *githttp.ROUTES,
+        *resolve.ROUTES,
         *views.ROUTES,
     ]
 
@@ -96,7 +128,9 @@ async def _moved(request: Request, error: Exception) -> Response:
     names = {request.path_params['namespace'], request.path_params['name']}
     segments = request.scope['path'].split('/')
     start = next(
-        i for i, segment in enumerate(segments) if segment and segment not in RESERVED and segment in names
+        i
+        for i, segment in enumerate(segments)
+        if segment and segment not in RESERVED and unquote(segment) in names
     )
     old_name = segments[start + 1]
     ending = '.git' if old_name.endswith('.git') else ''
@@ -111,18 +145,22 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 async def _ours(request: Request, error: Exception) -> Response:
-    return answer(Problem(500, str(error)), request.scope['path'])
+    # What git says names directories of this machine, which are nobody else's business.
+    output.error(gitcmd.redact(f'{request.method} {request.scope["path"]}: {error}'))
+    return answer(Problem(500, _INTERNAL), request.scope['path'])
 
 
-async def _no_room(request: Request, error: Exception) -> Response:
-    assert isinstance(error, OSError)
-    return answer(Problem(507, f'The disk of the server: {error.strerror}'), request.scope['path'])
+async def _system(request: Request, error: Exception) -> Response:
+    if isinstance(error, OSError) and error.errno not in _NO_ROOM:
+        return await _unexpected(request, error)
+    output.error(f'{request.method} {request.scope["path"]}: {error}')
+    return answer(Problem(507, 'The disk of the server is full'), request.scope['path'])
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     trace = ''.join(traceback.format_exception(error))
     output.error(gitcmd.redact(f'{request.method} {request.scope["path"]}\n{trace}'))
-    return answer(Problem(500, 'Internal error: the log of the server says more'), request.scope['path'])
+    return answer(Problem(500, _INTERNAL), request.scope['path'])
 
 
 async def _hung_up(request: Request, error: Exception) -> Response:
@@ -134,7 +172,8 @@ _HANDLERS = {
     Moved: _moved,
     HTTPException: _http,
     errors.HfmirrorError: _ours,
-    OSError: _no_room,
+    errors.DiskFull: _system,
+    OSError: _system,
     ClientDisconnect: _hung_up,
     Exception: _unexpected,
 }

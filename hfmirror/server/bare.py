@@ -23,8 +23,9 @@ from hfmirror.server.names import checked_revision, is_commit, served_path
 _KEPT = 40_000_000  # bytes of memory for what is kept
 _FACT = 600  # bytes that one small value takes with its key
 _NAME = 320  # bytes that one entry of a tree takes
-_MOST = 500_000  # entries of a listing; a few nested trees can claim billions
-_LAST_SECOND = 253_402_300_799  # of the year 9999
+_SMALL = 64 * 1024  # bytes of a file whose content is kept
+_MOST = 200_000  # entries of a listing; a few nested trees can claim billions
+_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799  # of the years 1 and 9999
 # One text for all entries of a mode.
 _MODES = {mode.encode(): mode for mode in ('100644', '100755', '40000', '120000', '160000')}
 _LOOSE = re.compile(rb'[0-9a-f]{40}\n?')
@@ -195,10 +196,23 @@ class Bare:
 
     def content(self, file: File) -> bytes:
         """Return the content of a blob: the pointer itself of an LFS file."""
+        if file.pointer is None and file.size <= _SMALL:
+            return self.kept(
+                f'{file.oid} content', lambda: self._content(file.oid), lambda found: _FACT + len(found)
+            )
+        return self._content(file.oid)
+
+    def _content(self, oid: str) -> bytes:
         with self._processes.of(self.git_dir) as process:
-            content = process.read([file.oid])[0]
-        assert content is not None, f'{file.oid} was there before'
+            content = process.read([oid])[0]
+        if content is None:
+            raise errors.GitError(f'{self.git_dir}: the file {oid} is missing.')
         return content
+
+    def pieces(self, file: File) -> Iterator[bytes]:
+        """Yield the content of a blob, a part at a time, from a process that nobody else has meanwhile."""
+        with self._processes.of(self.git_dir) as process:
+            yield from process.pieces(file.oid)
 
     def refs(self) -> list[Ref]:
         """Return every ref that leads to a commit, ordered by name."""
@@ -224,7 +238,7 @@ class Bare:
             *where,
             cwd=self.git_dir,
         )
-        return [_commit(record) for record in f'{answer}\n'.split('\0\0\n') if record]
+        return [_commit(record) for record in f'{answer}\n'.split('\0\0\n') if record.strip('\n')]
 
     def changes(self, commit: Commit) -> list[tuple[str, str]]:
         """Return ``(A, M, D or T, path)`` of what a commit changed against its first parent, ordered by path."""
@@ -254,7 +268,15 @@ class Bare:
 
     def tree(self, oid: str) -> Mapping[str, Node]:
         """Return the entries of a tree object by their names, in git's order."""
-        return self.kept(oid, lambda: self._tree(oid), lambda nodes: _FACT + _NAME * len(nodes))
+        return self.kept(oid, lambda: self.read_tree(oid), lambda nodes: _FACT + _NAME * len(nodes))
+
+    def read_tree(self, oid: str) -> Mapping[str, Node]:
+        """Return what ``tree`` does, and keep nothing: for trees that are asked for once."""
+        with self._processes.of(self.git_dir) as process:
+            content = process.read([oid])[0]
+        if content is None:
+            raise errors.GitError(f'{self.git_dir}: the tree {oid} is missing.')
+        return {node.name: node for node in _nodes(content)}
 
     def files(self, nodes: Sequence[tuple[str, Node]]) -> list[File]:
         """Return the files of (path, node) pairs with their sizes; what is not known yet is asked in one go."""
@@ -278,7 +300,7 @@ class Bare:
         with self._processes.of(self.git_dir) as process:
             content = process.read([commit])[0] or b''
         match = re.search(rb'^committer .* (\d{1,12}) [+-]\d{4}$', content, re.MULTILINE)
-        return datetime.fromtimestamp(min(int(match[1]), _LAST_SECOND) if match else 0, UTC)
+        return moment(match[1].decode()) if match else moment('0')
 
     def _root(self, commit: str) -> str:
         with self._processes.of(self.git_dir) as process:
@@ -286,13 +308,6 @@ class Bare:
         if tree is None:
             raise no_revision(commit)
         return tree.oid
-
-    def _tree(self, oid: str) -> Mapping[str, Node]:
-        with self._processes.of(self.git_dir) as process:
-            content = process.read([oid])[0]
-        if content is None:
-            raise errors.GitError(f'{self.git_dir}: the tree {oid} is missing.')
-        return {node.name: node for node in _nodes(content)}
 
     def _walk(self, oid: str, prefix: str, *, recursive: bool) -> Iterator[tuple[str, Node]]:
         folders = [(prefix, iter(self.tree(oid).values()))]
@@ -340,5 +355,10 @@ def _nodes(content: bytes) -> Iterator[Node]:
 
 def _commit(record: str) -> Commit:
     oid, parents, author, email, seconds, message = record.split('\0', 5)
-    date = datetime.fromtimestamp(int(seconds), UTC)
-    return Commit(oid, tuple(parents.split()), author, email, date, message.strip('\n'))
+    return Commit(oid, tuple(parents.split()), author, email, moment(seconds), message.strip('\n'))
+
+
+def moment(seconds: str) -> datetime:
+    """Return the date of a commit; one beyond the years 1 to 9999 becomes the nearest there is."""
+    number = int(seconds) if seconds.lstrip('-').isdigit() else 0
+    return datetime.fromtimestamp(max(_FIRST_SECOND, min(number, _LAST_SECOND)), UTC)

@@ -18,6 +18,7 @@ from typing import IO, NamedTuple
 from hfmirror import errors, gitcmd
 
 _WINDOW = 200  # questions sent before their answers are read: no pipe is ever full
+_PIECE = 1_048_576  # bytes of a large object that are held at a time
 _PROCESSES = 16  # that wait for questions, over all repositories
 
 
@@ -61,6 +62,21 @@ class CatFile:
             self._ask(b''.join(b'contents %s\0' % _encoded(oid) for oid in window))
             found += [self._content() for _ in window]
         return found
+
+    def pieces(self, oid: str) -> Iterator[bytes]:
+        """Yield the content of an object, a part at a time. A process whose last part was not taken is of no more use."""
+        self._ask(b'contents %s\0' % _encoded(oid))
+        header = self._header()
+        if header is None:
+            raise errors.GitError(f'The object {oid} is missing.')
+        left = header.size
+        while left:
+            piece = self._stdout.read(min(left, _PIECE))
+            if not piece:
+                raise errors.GitError('git cat-file has ended.')
+            left -= len(piece)
+            yield piece
+        self._stdout.read(1)
 
     def close(self) -> None:
         """End the process."""

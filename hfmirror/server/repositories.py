@@ -173,8 +173,9 @@ class Repositories:
         """Remove a repository with all it holds. A kill leaves it whole, or gone."""
         away = self._root / f'.deleted-{secrets.token_hex(8)}'
         with self._changing():
-            os.rename(repo.path, away)
+            self._rename(repo.path, away)
             durable.flush([repo.path.parent])
+            self._renames.forget_target(repo.kind, repo.repo_id)
         shutil.rmtree(away, ignore_errors=True)
 
     def move(self, repo: Repo, repo_id: str) -> Repo:
@@ -183,7 +184,8 @@ class Repositories:
         checked_repo_id(namespace, name)
         new = Repo(self._path(repo.repo_type, repo_id), repo.repo_type, repo_id)
         with self._changing():
-            self._refuse_taken(repo.repo_type, repo_id)
+            if repo_id.lower() != repo.repo_id.lower() or repo_id == repo.repo_id:
+                self._refuse_taken(repo.repo_type, repo_id)
             # First the sign, then the move: after a kill between the two the old name is found at the old place.
             self._renames.remember(repo.kind, repo.repo_id, repo_id)
             self._rename(repo.path, new.path)
@@ -198,12 +200,14 @@ class Repositories:
             shutil.rmtree(path, ignore_errors=True)
 
     def _rename(self, old: Path, new: Path) -> None:
-        """Move a repository to its place. Raises Problem when something else is there, or it is not below the root."""
+        """Move a repository. Raises Problem when it is gone, when something else is there, or the way leads out of the root."""
         new.parent.mkdir(parents=True, exist_ok=True)
         if new.parent.resolve() != new.parent:
             raise bad_request(f'{new.parent.name} leads out of the Hub and takes no repository')
         try:
             os.rename(old, new)
+        except FileNotFoundError as e:
+            raise no_repository() from e
         except OSError as e:
             if e.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise Problem(409, f'{new.parent.name}/{new.name} is there already') from e
@@ -214,11 +218,13 @@ class Repositories:
         return self._root / FOLDERS[repo_type] / f'{repo_id}.git'
 
     def _at(self, repo_type: str, repo_id: str) -> Repo | None:
-        path = self._path(repo_type, repo_id)
-        # A symbolic link could lead out of the root, and a push by path can make one.
-        if not (path / 'HEAD').is_file() or path.resolve() != path:
+        kind = f'{self._root}/{FOLDERS[repo_type]}'
+        namespace = f'{kind}/{repo_id.partition("/")[0]}'
+        path = f'{kind}/{repo_id}.git'
+        # A symbolic link could lead out of the root, and who writes to the disk can make one.
+        if not os.path.isfile(f'{path}/HEAD') or any(map(os.path.islink, (kind, namespace, path))):
             return None
-        return Repo(path, repo_type, repo_id)
+        return Repo(Path(path), repo_type, repo_id)
 
     def _spelled_otherwise(self, repo_type: str, repo_id: str) -> Repo | None:
         namespace, _, name = repo_id.lower().partition('/')

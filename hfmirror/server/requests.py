@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+from anyio import to_thread
 from starlette.requests import Request
+from starlette.responses import Response
 
 from hfmirror.server.answers import bad_request, too_large
 
@@ -47,6 +49,18 @@ def parse_object(content: bytes | str) -> dict[str, Any]:
     return value
 
 
+def with_json(
+    handler: Callable[[Request, dict[str, Any]], Response], limit: int = JSON_MAX
+) -> Callable[[Request], Awaitable[Response]]:
+    """Return the endpoint that reads a JSON object and gives it to ``handler``, in a thread."""
+
+    async def endpoint(request: Request) -> Response:
+        values = await json_object(request, limit)
+        return await to_thread.run_sync(handler, request, values)
+
+    return endpoint
+
+
 def text(values: Mapping[str, Any], key: str, default: str | None = None) -> str:
     """Return a string of a JSON object. Raises Problem 400 when it is missing (without a default) or no string."""
     value = values.get(key)
@@ -54,6 +68,11 @@ def text(values: Mapping[str, Any], key: str, default: str | None = None) -> str
         return default
     if not isinstance(value, str):
         raise bad_request(f'"{key}" must be a string.')
+    try:
+        value.encode()
+    except UnicodeEncodeError as e:
+        # JSON can spell halves of characters, which no file and no answer can hold.
+        raise bad_request(f'"{key}" is not Unicode.') from e
     return value
 
 

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import NoReturn
 
 import push
+import serve
 import startup
 
+RUN = {'push': push.run, 'startup': startup.run, 'serve': serve.run}
 UNITS = {'': 1, 'KiB': 1 << 10, 'MiB': 1 << 20, 'GiB': 1 << 30}
 
 
@@ -41,7 +43,14 @@ def parser() -> argparse.ArgumentParser:
     pushing.add_argument('--dir', type=Path, default=default_directory(), help='where to work (%(default)s)')
     starting = commands.add_parser('startup', help='the time to start hfmirror, against importing click')
     starting.add_argument('--runs', type=int, default=21, help='runs to take the median of (21)')
-    for command in (pushing, starting):
+    serving = commands.add_parser(
+        'serve', help='hfmirror serve against nginx: large bodies, requests a second'
+    )
+    serving.add_argument('--size', type=byte_count, default='1GiB', help='of the large file (1GiB)')
+    serving.add_argument('--runs', type=int, default=5, help='timed runs to take the median of (5)')
+    serving.add_argument('--seconds', type=float, default=5.0, help='to ask small requests for (5)')
+    serving.add_argument('--dir', type=Path, default=default_directory(), help='where to work (%(default)s)')
+    for command in (pushing, starting, serving):
         command.add_argument('--markdown', action='store_true', help='print Markdown, for docs/benchmarks.md')
     return top
 
@@ -55,7 +64,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, stop)
     options = parser().parse_args()
     try:
-        print(push.run(options) if options.command == 'push' else startup.run(options))
+        print(RUN[options.command](options))
     except KeyboardInterrupt:
         print('bench: stopped, everything it made is removed', file=sys.stderr)
         return 130
