@@ -16,7 +16,7 @@ from typing import IO
 
 BLOCK = 1024 * 1024  # bytes, a multiple of every disk's block
 _ALIGNED = 4096  # bytes; lengths and memory of a direct write are multiples of it (open(2), O_DIRECT)
-_LARGE = 8 * 1024 * 1024  # bytes; less is not worth it
+LARGE = 8 * 1024 * 1024  # bytes; less is not worth it
 _F_NOCACHE = 48  # fcntl(2) of macOS
 
 
@@ -26,14 +26,14 @@ def copy_hashed(
     """Read the file ``source`` to its end once, write it to ``sink`` if given, and return the sha256."""
     digest = hashlib.sha256()
     block = memoryview(mmap.mmap(-1, BLOCK))  # memory of its own pages, as a direct write needs it
-    if sink is not None and os.fstat(source.fileno()).st_size >= _LARGE:
-        _past_cache(sink, on=True)
+    if sink is not None and os.fstat(source.fileno()).st_size >= LARGE:
+        past_cache(sink, on=True)
     # `readinto` of an unbuffered file: no bytes object is made for each block.
     while length := source.readinto(block):  # type: ignore[attr-defined]
         digest.update(block[:length])
         if sink is not None:
             if length % _ALIGNED:  # the end of the file
-                _past_cache(sink, on=False)
+                past_cache(sink, on=False)
             write_all(sink, block[:length])
         if advance is not None:
             advance(length)
@@ -47,14 +47,17 @@ def write_all(sink: IO[bytes], block: memoryview) -> None:
             written = sink.write(block)
         except OSError as e:
             # A file system that takes the flag and not the write, or the rest of a block that it took in part.
-            if e.errno != errno.EINVAL or not _past_cache(sink, on=False):
+            if e.errno != errno.EINVAL or not past_cache(sink, on=False):
                 raise
             continue
         block = block[written:]
 
 
-def _past_cache(file: IO[bytes], *, on: bool) -> bool:
-    """Have what is written to ``file`` go past the page cache or through it; returns whether that changed anything."""
+def past_cache(file: IO[bytes], *, on: bool) -> bool:
+    """Have what is written to ``file`` go past the page cache or through it; returns whether that changed anything.
+
+    Not where the system or the file system has no such way. Blocks have to begin and end as ``BLOCK`` does.
+    """
     if sys.platform == 'win32':
         return False
     import fcntl

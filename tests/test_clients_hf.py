@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import subprocess
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -14,30 +16,49 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from hfmirror.server import tokens
+from hfmirror.server import running_hub, tokens
 from tests.support.clients import Client
 from tests.support.mirror import git, git_bytes
 
-REPO = 'local/tiny'
 WEIGHTS = bytes(range(256)) * 400
 
 
-@pytest.fixture
-def client(hub, tmp_path):
-    with Client(hub, tmp_path / 'ada') as running:
+@pytest.fixture(scope='module')
+def hub(tmp_path_factory):
+    """One Hub for all tests of this file: each has a repository of its own."""
+    with running_hub(tmp_path_factory.mktemp('hub')) as running:
         yield running
 
 
-class Repository:
-    """The functions of HfApi on REPO as the type ``kind``."""
+@pytest.fixture(scope='module')
+def client(hub, tmp_path_factory):
+    with Client(hub, tmp_path_factory.mktemp('ada')) as running:
+        yield running
 
-    def __init__(self, hub, api, kind):
-        self._api, self.kind = api, kind
-        self.path = hub.root / f'{kind}s' / f'{REPO}.git'
+
+_numbers = count()
+
+
+@pytest.fixture
+def repo_id():
+    """The name of a repository that is nowhere yet."""
+    return f'local/tiny-{next(_numbers)}'
+
+
+class Repository:
+    """The functions of HfApi on one repository, as a client with the functions ``api`` calls them."""
+
+    def __init__(self, hub, api, repo_id, kind):
+        self._hub, self._api = hub, api
+        self.repo_id, self.kind = repo_id, kind
+        self.path = hub.root / f'{kind}s' / f'{repo_id}.git'
 
     def __getattr__(self, name):
         function = getattr(self._api, name)
-        return lambda *args, **kwargs: function(*args, repo_id=REPO, repo_type=self.kind, **kwargs)
+        return lambda *args, **kwargs: function(*args, repo_id=self.repo_id, repo_type=self.kind, **kwargs)
+
+    def seen_by(self, api):
+        return Repository(self._hub, api, self.repo_id, self.kind)
 
     def add(self, path, content, **kwargs):
         return self.upload_file(path_or_fileobj=content, path_in_repo=path, **kwargs)
@@ -58,17 +79,17 @@ def kind(request):
 
 
 @pytest.fixture
-def repository(hub, client, kind):
+def repository(hub, client, repo_id, kind):
     """An empty repository of each type."""
-    made = Repository(hub, client.api, kind)
+    made = Repository(hub, client.api, repo_id, kind)
     made.create_repo()
     return made
 
 
 @pytest.fixture
-def model(hub, client):
+def model(hub, client, repo_id):
     """An empty repository of a model, where the type makes no difference."""
-    made = Repository(hub, client.api, 'model')
+    made = Repository(hub, client.api, repo_id, 'model')
     made.create_repo()
     return made
 
@@ -109,10 +130,10 @@ def test_whoami_tells_the_user_of_the_token(client):
     assert client.api.whoami()['name'] == 'local'
 
 
-def test_wrong_token_is_not_taken_for_a_missing_repository(hub, tmp_path):
+def test_wrong_token_is_not_taken_for_a_missing_repository(hub, model, tmp_path):
     with Client(hub, tmp_path / 'eve', token='hf_nobodysnobodysnobody') as client:
         with pytest.raises(HfHubHTTPError, match='401') as refused:
-            client.api.model_info(REPO)
+            client.api.model_info(model.repo_id)
         assert not isinstance(refused.value, RepositoryNotFoundError)
 
 
@@ -128,7 +149,7 @@ def test_create_repo_a_second_time_is_refused(repository):
 
 def test_create_repo_with_exist_ok_tells_where_it_is(hub, repository):
     url = repository.create_repo(exist_ok=True)
-    assert (url.repo_id, url.repo_type) == (REPO, repository.kind)
+    assert (url.repo_id, url.repo_type) == (repository.repo_id, repository.kind)
     assert str(url).startswith(hub.endpoint)
 
 
@@ -271,8 +292,6 @@ def test_commits_come_in_pages_newest_first(model):
 
 
 def fast_import(path, stream):
-    import subprocess
-
     subprocess.run(['git', 'fast-import', '--quiet'], cwd=path, input=stream.encode(), check=True)
 
 
@@ -299,7 +318,7 @@ def test_info_has_the_metadata_of_the_card(model):
 
 
 def test_repository_is_found_in_any_spelling(client, model):
-    assert client.api.model_info('LOCAL/Tiny').id == REPO
+    assert client.api.model_info(model.repo_id.upper()).id == model.repo_id
 
 
 def test_refs_are_branches_and_tags(repository):
@@ -482,23 +501,23 @@ def test_squashed_history_is_one_commit_with_the_same_files(repository):
 
 def test_moved_repository_is_found_under_both_names(client, repository):
     repository.add('model.bin', WEIGHTS)
-    client.api.move_repo(REPO, 'local/renamed', repo_type=repository.kind)
-    assert client.api.repo_info('local/renamed', repo_type=repository.kind).id == 'local/renamed'
-    assert repository.repo_info().id == 'local/renamed'
+    new = f'{repository.repo_id}-renamed'
+    client.api.move_repo(repository.repo_id, new, repo_type=repository.kind)
+    assert client.api.repo_info(new, repo_type=repository.kind).id == new
+    assert repository.repo_info().id == new
     assert repository.read('model.bin') == WEIGHTS
 
 
 def test_repository_is_not_moved_onto_another(client, model):
-    client.api.create_repo('local/other')
+    client.api.create_repo('local/other', exist_ok=True)
     with pytest.raises(HfHubHTTPError, match=r'40[09]'):
-        client.api.move_repo(REPO, 'local/other')
-    assert client.api.model_info(REPO).id == REPO
+        client.api.move_repo(model.repo_id, 'local/other')
+    assert model.repo_info().id == model.repo_id
 
 
 def test_private_repository_is_missing_to_strangers(repository, somebody):
     repository.commit(CommitOperationAdd('a.txt', b'a'), CommitOperationAdd('b.txt', b'b'))
-    stranger = Repository.__new__(Repository)
-    stranger._api, stranger.kind = somebody('eve:write'), repository.kind
+    stranger = repository.seen_by(somebody('eve:write'))
     assert stranger.read('a.txt') == b'a'
     repository.update_repo_settings(private=True)
     with pytest.raises(RepositoryNotFoundError):
@@ -510,34 +529,35 @@ def test_private_repository_is_missing_to_strangers(repository, somebody):
     assert repository.repo_info().private
 
 
-def test_private_from_the_start_is_missing_to_nobody_in_particular(hub, client, kind, tmp_path):
-    client.api.create_repo(REPO, repo_type=kind, private=True)
+def test_private_from_the_start_is_missing_to_nobody_in_particular(hub, client, repo_id, kind, tmp_path):
+    client.api.create_repo(repo_id, repo_type=kind, private=True)
     with Client(hub, tmp_path / 'nobody', token='') as nobody, pytest.raises(RepositoryNotFoundError):
-        nobody.api.repo_info(REPO, repo_type=kind)
+        nobody.api.repo_info(repo_id, repo_type=kind)
 
 
 def test_public_repository_is_read_without_a_token(hub, repository, tmp_path):
     repository.add('model.bin', WEIGHTS)
     with Client(hub, tmp_path / 'nobody', token='') as nobody:
-        got = nobody.api.hf_hub_download(REPO, 'model.bin', repo_type=repository.kind)
-    assert Path(got).read_bytes() == WEIGHTS
+        assert repository.seen_by(nobody.api).read('model.bin') == WEIGHTS
 
 
 def test_read_token_reads_and_does_not_write(model, somebody):
     model.add('a.txt', b'a')
-    reader = somebody('local:read')
-    assert reader.list_repo_files(REPO) == ['.gitattributes', 'a.txt']
+    api = somebody('local:read')
+    reader = model.seen_by(api)
+    assert reader.list_repo_files() == ['.gitattributes', 'a.txt']
     operations = [
-        lambda: reader.upload_file(path_or_fileobj=b'b', path_in_repo='b.txt', repo_id=REPO),
-        lambda: reader.upload_file(path_or_fileobj=WEIGHTS, path_in_repo='b.bin', repo_id=REPO),
-        lambda: reader.delete_file('a.txt', REPO),
-        lambda: reader.create_tag(REPO, tag='x'),
-        lambda: reader.create_branch(REPO, branch='x'),
-        lambda: reader.delete_repo(REPO),
-        lambda: reader.create_repo('local/other'),
-        lambda: reader.move_repo(REPO, 'local/other'),
-        lambda: reader.update_repo_settings(REPO, private=True),
-        lambda: reader.super_squash_history(REPO),
+        lambda: reader.add('b.txt', b'b'),
+        lambda: reader.add('b.bin', WEIGHTS),
+        lambda: reader.delete_file(path_in_repo='a.txt'),
+        lambda: reader.create_tag(tag='x'),
+        lambda: reader.create_branch(branch='x'),
+        lambda: reader.delete_repo(),
+        lambda: reader.update_repo_settings(private=True),
+        lambda: reader.super_squash_history(),
+        lambda: reader.merge_pull_request(discussion_num=1),
+        lambda: api.create_repo(f'{model.repo_id}-other'),
+        lambda: api.move_repo(model.repo_id, f'{model.repo_id}-other'),
     ]
     for operation in operations:
         with pytest.raises(HfHubHTTPError, match='403'):
@@ -548,17 +568,17 @@ def test_read_token_reads_and_does_not_write(model, somebody):
 def test_foreign_namespace_is_not_written_to(model, somebody):
     stranger = somebody('eve:write')
     with pytest.raises(HfHubHTTPError, match='403'):
-        stranger.upload_file(path_or_fileobj=b'a', path_in_repo='a.txt', repo_id=REPO)
+        model.seen_by(stranger).add('a.txt', b'a')
     with pytest.raises(HfHubHTTPError, match='403'):
         stranger.create_repo('local/eves')
 
 
 def test_auth_check_tells_reading_from_writing(model, somebody):
-    stranger = somebody('eve:write')
-    stranger.auth_check(REPO)
+    stranger = model.seen_by(somebody('eve:write'))
+    stranger.auth_check()
     model.auth_check(write=True)
     with pytest.raises(HfHubHTTPError, match='403'):
-        stranger.auth_check(REPO, write=True)
+        stranger.auth_check(write=True)
 
 
 def test_deleted_repository_is_gone(repository):
@@ -575,27 +595,31 @@ def test_deleted_repository_can_be_made_anew(repository):
     assert repository.list_repo_files() == ['.gitattributes']
 
 
-def test_list_models_finds_by_author_and_word(client):
-    for name in ('local/bert-tiny', 'local/gpt-tiny', 'local/other'):
-        client.api.create_repo(name)
-    assert [info.id for info in client.api.list_models(author='local', search='tiny', sort='created_at')] == [
-        'local/gpt-tiny',
-        'local/bert-tiny',
-    ]
-    assert client.api.list_models(author='nobody') == []
-    assert client.api.list_datasets(author='local') == []
+@pytest.fixture
+def author(hub, somebody):
+    """A user with three repositories of models, one of them private."""
+    name = f'author-{next(_numbers)}'
+    api = somebody(f'{name}:write')
+    for repo in ('bert-tiny', 'gpt-tiny', 'secret'):
+        api.create_repo(f'{name}/{repo}', private=repo == 'secret')
+    return name
 
 
-def test_list_models_stops_at_the_limit(client):
-    for i in range(3):
-        client.api.create_repo(f'local/m{i}')
-    assert len(client.api.list_models(author='local', limit=2)) == 2
+def test_list_models_finds_by_author_and_word(client, author):
+    found = client.api.list_models(author=author, search='tiny', sort='created_at')
+    assert [info.id for info in found] == [f'{author}/gpt-tiny', f'{author}/bert-tiny']
+    assert client.api.list_models(author='nobody-at-all') == []
+    assert client.api.list_datasets(author=author) == []
 
 
-def test_list_models_has_private_ones_for_their_owner_alone(client, somebody):
-    client.api.create_repo(REPO, private=True)
-    assert [info.id for info in client.api.list_models(author='local')] == [REPO]
-    assert somebody('eve:write').list_models(author='local') == []
+def test_list_models_stops_at_the_limit(client, author):
+    assert len(client.api.list_models(author=author, limit=1)) == 1
+
+
+def test_list_models_has_private_ones_for_their_owner_alone(client, author, somebody):
+    owner = somebody(f'{author}:read')
+    assert len(owner.list_models(author=author)) == 3
+    assert len(client.api.list_models(author=author)) == 2
 
 
 def test_safetensors_metadata_counts_the_parameters(model, tmp_path):
@@ -615,11 +639,11 @@ def test_file_is_not_overwritten_by_a_bad_card(model):
     assert model.read('README.md') == b'---\nlicense: mit\n---\n'
 
 
-def test_download_is_resumed_where_it_was_cut(hub, client, model, tmp_path):
+def test_download_is_resumed_where_it_was_cut(client, model):
     content = os.urandom(3_000_000)
     model.add('model.bin', content)
     oid = hashlib.sha256(content).hexdigest()
-    blobs = tmp_path / 'ada/hf/hub/models--local--tiny/blobs'
+    blobs = client.home / f'hf/hub/models--{model.repo_id.replace("/", "--")}/blobs'
     blobs.mkdir(parents=True)
     (blobs / f'{oid}.incomplete').write_bytes(content[:1_000_000])
     assert model.read('model.bin') == content

@@ -323,6 +323,18 @@ def test_pointers_that_both_sides_changed_conflict(api, ada, path):
     assert details(api).conflicting_files == ['m.bin']
 
 
+def test_two_sound_cards_that_merge_into_a_broken_one_are_not_merged(api, ada, path):
+    card = '---\nlicense: mit\nx1: 1\nx2: 2\nx3: 3\nx4: 4\ntags:\n- a\n---\n'
+    commit_by_path(path, {'README.md': card})
+    ada.create_pull_request('local/x', 'Better')
+    commit_by_path(path, {'README.md': card.replace('x1: 1', 'x1: 1\nbase_model: a/b')}, ref='refs/pr/1')
+    before = commit_by_path(path, {'README.md': card.replace('- a\n', '- a\nbase_model: c/d\n')})
+    ada.change_discussion_status('local/x', 1, 'open')
+    with pytest.raises(BadRequestError, match='metadata'):
+        api.merge_pull_request('local/x', 1)
+    assert head(path) == before
+
+
 def test_histories_with_nothing_in_common_are_not_merged(api, path, ready):
     alone = git('commit-tree', 'main^{tree}', '-m', 'alone', cwd=path)
     git('update-ref', 'refs/pr/1', alone, cwd=path)

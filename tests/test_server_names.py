@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from starlette.routing import Route
 
 from hfmirror.server import names
-from hfmirror.server.answers import Moved, Problem
+from hfmirror.server.answers import Elsewhere, Problem
 from hfmirror.server.repositories import Repositories
 from tests.support.mirror import git
 from tests.support.rest import call
@@ -71,7 +71,7 @@ def test_looking_for_a_repository_finds_nothing_outside(tmp_path, namespace, nam
         (tmp_path / 'root' / 'models' / 'a').mkdir(parents=True)
         (tmp_path / 'root' / 'models' / 'a' / 'x.git').symlink_to(outside)
         (tmp_path / 'root' / 'models' / 'x').symlink_to(tmp_path)
-    with pytest.raises((Problem, Moved)):
+    with pytest.raises((Problem, Elsewhere)):
         Repositories(tmp_path / 'root').find('model', namespace, name)
 
 

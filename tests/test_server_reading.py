@@ -12,7 +12,7 @@ import pytest
 
 from hfmirror.server.hub import Hub
 from tests.support.clients import Client
-from tests.support.mirror import bare, git
+from tests.support.mirror import bare
 from tests.support.rest import call, commit_by_path, new_user
 
 CARD = """---

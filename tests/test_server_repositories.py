@@ -440,11 +440,11 @@ def test_a_kill_while_moving_leaves_it_under_one_of_its_names(tmp_path, function
 
 
 def _reached(root, name):
-    from hfmirror.server.answers import Moved
+    from hfmirror.server.answers import Elsewhere
 
     try:
         return Hub(root).repositories.find('model', 'local', name).repo_id
-    except Moved as moved:
+    except Elsewhere as moved:
         return moved.repo_id
 
 
@@ -502,6 +502,14 @@ def test_a_copy_has_branches_tags_and_objects(hub, api):
     path = bare(hub, 'local/y')
     assert git('rev-parse', 'main', 'v1^{commit}', cwd=path).split() == [commit, commit]
     assert (path / 'lfs' / 'objects' / 'aa' / 'bb' / ('aabb' + '0' * 60)).read_bytes() == b'large'
+
+
+def test_a_copy_is_sound_and_goes_its_own_way(hub, api):
+    api.create_repo('local/x')
+    api.duplicate_repo('local/x', 'local/y')
+    commit_by_path(bare(hub, 'local/y'), {'b.txt': 'b\n'})
+    git('fsck', '--strict', cwd=bare(hub, 'local/y'))
+    assert git('rev-list', '--count', 'main', cwd=bare(hub, 'local/x')) == '1'
 
 
 def test_a_copy_of_a_private_one_is_private(hub, api):

@@ -11,7 +11,7 @@ import binascii
 
 from starlette.requests import Request
 
-from hfmirror.server.answers import Moved, Problem, forbidden, no_repository, no_user
+from hfmirror.server.answers import Elsewhere, Problem, forbidden, no_repository, no_user
 from hfmirror.server.hub import Hub
 from hfmirror.server.names import KINDS
 from hfmirror.server.repositories import Repo
@@ -53,7 +53,7 @@ def readable(request: Request, *, kind: str | None = None, name: str | None = No
         repo = hub_of(request).repositories.find(repo_type, namespace, own_name)
     except Problem as e:
         raise (no_user() if identity is None else e) from e
-    except Moved as moved:
+    except Elsewhere as moved:
         # Only to who may see it where it is now.
         there = hub_of(request).repositories.find(repo_type, *moved.repo_id.split('/', 1))
         _refuse_stranger(request, identity, there)

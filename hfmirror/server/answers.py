@@ -23,7 +23,7 @@ class Problem(Exception):
         self.headers = dict(headers or {})
 
 
-class Moved(Exception):
+class Elsewhere(Exception):
     """The repository is under another name now: ``repo_id``."""
 
     def __init__(self, repo_id: str) -> None:

@@ -32,7 +32,7 @@ from hfmirror.server import (
     telemetry,
     trees,
 )
-from hfmirror.server.answers import Moved, Problem, answer
+from hfmirror.server.answers import Elsewhere, Problem, answer
 from hfmirror.server.hub import Hub
 from hfmirror.server.names import RESERVED
 from hfmirror.server.pages import views
@@ -123,8 +123,8 @@ async def _problem(request: Request, error: Exception) -> Response:
     return _answer(request, error)
 
 
-async def _moved(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Moved)
+async def _elsewhere(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Elsewhere)
     names = {request.path_params['namespace'], request.path_params['name']}
     segments = request.scope['path'].split('/')
     start = next(
@@ -169,7 +169,7 @@ async def _hung_up(request: Request, error: Exception) -> Response:
 
 _HANDLERS = {
     Problem: _problem,
-    Moved: _moved,
+    Elsewhere: _elsewhere,
     HTTPException: _http,
     errors.HfmirrorError: _ours,
     errors.DiskFull: _system,

@@ -198,15 +198,16 @@ class Bare:
         """Return the content of a blob: the pointer itself of an LFS file."""
         if file.pointer is None and file.size <= _SMALL:
             return self.kept(
-                f'{file.oid} content', lambda: self._content(file.oid), lambda found: _FACT + len(found)
+                f'{file.oid} content', lambda: self.read(file.oid), lambda found: _FACT + len(found)
             )
-        return self._content(file.oid)
+        return self.read(file.oid)
 
-    def _content(self, oid: str) -> bytes:
+    def read(self, oid: str) -> bytes:
+        """Return the content of any object, and keep it nowhere."""
         with self._processes.of(self.git_dir) as process:
             content = process.read([oid])[0]
         if content is None:
-            raise errors.GitError(f'{self.git_dir}: the file {oid} is missing.')
+            raise errors.GitError(f'{self.git_dir}: the object {oid} is missing.')
         return content
 
     def pieces(self, file: File) -> Iterator[bytes]:
@@ -231,6 +232,7 @@ class Bare:
         where = ['--', f':(top,literal){path}'] if path else ['--']
         answer = git(
             'log',
+            '--no-show-signature',
             f'--format={_LOG_FIELDS}',
             f'--skip={skip}',
             f'--max-count={limit}',
@@ -268,15 +270,11 @@ class Bare:
 
     def tree(self, oid: str) -> Mapping[str, Node]:
         """Return the entries of a tree object by their names, in git's order."""
-        return self.kept(oid, lambda: self.read_tree(oid), lambda nodes: _FACT + _NAME * len(nodes))
-
-    def read_tree(self, oid: str) -> Mapping[str, Node]:
-        """Return what ``tree`` does, and keep nothing: for trees that are asked for once."""
-        with self._processes.of(self.git_dir) as process:
-            content = process.read([oid])[0]
-        if content is None:
-            raise errors.GitError(f'{self.git_dir}: the tree {oid} is missing.')
-        return {node.name: node for node in _nodes(content)}
+        return self.kept(
+            oid,
+            lambda: {node.name: node for node in _nodes(self.read(oid))},
+            lambda nodes: _FACT + _NAME * len(nodes),
+        )
 
     def files(self, nodes: Sequence[tuple[str, Node]]) -> list[File]:
         """Return the files of (path, node) pairs with their sizes; what is not known yet is asked in one go."""

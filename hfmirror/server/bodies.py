@@ -30,7 +30,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from hfmirror import durable, errors
-from hfmirror.copying import BLOCK, _past_cache, write_all
+from hfmirror.copying import BLOCK, past_cache, write_all
 from hfmirror.server.answers import Problem, too_large
 from hfmirror.store import ObjectStore
 
@@ -200,7 +200,7 @@ class _Blocks:
     def _write(self, block: memoryview, offset: int) -> None:
         # See hfmirror.copying; the last block need not have a length that a direct write takes.
         if offset >= _CACHED:
-            _past_cache(self._file, on=len(block) == _HASHED)
+            past_cache(self._file, on=len(block) == _HASHED)
         write_all(self._file, block)
 
 

@@ -19,6 +19,7 @@ from hfmirror.server.access import contributable, hub_of, readable, require_iden
 from hfmirror.server.answers import Problem, bad_request, forbidden
 from hfmirror.server.bare import Commit
 from hfmirror.server.discussions import Discussion, Event, changing, checked_text, moment, new_event, save
+from hfmirror.server.jsonable import Json
 from hfmirror.server.repositories import Repo
 from hfmirror.server.requests import is_true, number, origin, text, with_json
 from hfmirror.server.tokens import Identity
@@ -49,10 +50,10 @@ def details(request: Request) -> Response:
         shown['events'] = [first, *sorted([*later, *made], key=lambda event: str(event['createdAt']))]
         merged = {'mergeCommitId': found.merge.commit} if found.merge and found.status == 'merged' else {}
         shown['changes'] = {'base': found.base, **merged}
-        shown['filesWithConflicts'] = [_utf8(path) for path in pull_requests.conflicts(hub, repo, found)]
+        shown['filesWithConflicts'] = pull_requests.conflicts(hub, repo, found)
         if is_true(request, 'diff'):
             shown['diff'] = pull_requests.diff(hub, repo, found)
-    return JSONResponse(shown)
+    return Json(shown)
 
 
 def create(request: Request, values: dict[str, Any]) -> Response:
@@ -246,18 +247,13 @@ def _commit_event(commit: Commit) -> dict[str, Any]:
         'id': commit.oid[:24],
         'type': 'commit',
         'createdAt': moment(commit.date),
-        'author': _person(_utf8(commit.author)),
-        'data': {'subject': _utf8(commit.title), 'oid': commit.oid},
+        'author': _person(commit.author),
+        'data': {'subject': commit.title, 'oid': commit.oid},
     }
 
 
 def _person(name: str) -> Mapping[str, Any]:
     return {'name': name, 'fullname': name, 'type': 'user', 'avatarUrl': ''}
-
-
-def _utf8(text: str) -> str:
-    """Return what git says with its bytes that are no UTF-8 replaced; JSON has no room for them."""
-    return text.encode('utf-8', 'surrogateescape').decode('utf-8', 'replace')
 
 
 def _post(path: str, handler: Callable[[Request, dict[str, Any]], Response]) -> Route:

@@ -6,6 +6,7 @@ thousand files elsewhere costs as much as one that changes none.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -13,11 +14,12 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from hfmirror.gitcmd import git
-from hfmirror.server.bare import Bare, Node, moment
+from hfmirror.server.bare import Bare, moment
 
 _COMMITS = 20_000  # that are looked at; what was changed last before them has no answer
-_WORK = 2_000_000  # entries of trees that are read, and folders that are compared: a few seconds
+_WORK = 10_000_000  # entries of trees that are read, and folders that are compared: a few seconds
 _TREES = 64  # that are held: a commit and its parents are neighbours
+_ENTRY = re.compile(rb'[0-7]+ [^\0]+\0.{20}', re.DOTALL)
 _FIELDS = '%H%x00%P%x00%T%x00%ct%x00%s'
 
 
@@ -42,13 +44,20 @@ def last_commits(bare: Bare, commit: str, paths: Iterable[str]) -> dict[str, Las
 
 def _history(bare: Bare, commit: str) -> list[_Step]:
     """Return the commits that lead to ``commit``, each before its parents."""
-    shape = ('-z', '--topo-order', f'--max-count={_COMMITS}', f'--format={_FIELDS}')
+    shape = ('-z', '--no-show-signature', '--topo-order', f'--max-count={_COMMITS}', f'--format={_FIELDS}')
     words = git('log', *shape, commit, cwd=bare.git_dir).split('\0')
     return [_step(*words[at : at + 5]) for at in range(0, len(words) - 4, 5)]
 
 
 def _step(oid: str, parents: str, tree: str, seconds: str, title: str) -> _Step:
     return _Step(LastCommit(oid, title, moment(seconds)), tuple(parents.split()), tree)
+
+
+class _Tree(NamedTuple):
+    """A tree as git has it, cut into its entries, as nothing else is needed to see what differs; {folder: id}."""
+
+    entries: frozenset[bytes]
+    folders: Mapping[bytes, str]
 
 
 class _Walk:
@@ -97,20 +106,20 @@ class _Walk:
             return names
         if here is None or there is None:
             return set()
-        ours, theirs = self._tree(here), self._tree(there)
-        return {name for name in names if ours.get(name) == theirs.get(name)}
+        differences = self._tree(here).entries ^ self._tree(there).entries
+        return names - {
+            entry[entry.index(b' ') + 1 : -21].decode('utf-8', 'surrogateescape') for entry in differences
+        }
 
     def _folder(self, root: str, folder: str) -> str | None:
         """Return the id of a folder's tree, None when there is no such folder."""
-        oid = root
+        oid: str | None = root
         for part in folder.split('/') if folder else ():
-            node = self._tree(oid).get(part)
-            if node is None or not node.is_folder:
-                return None
-            oid = node.oid
+            oid = self._tree(oid).folders.get(part.encode('utf-8', 'surrogateescape')) if oid else None
         return oid
 
-    def _read(self, oid: str) -> Mapping[str, Node]:
-        nodes = self._bare.read_tree(oid)
-        self._work += len(nodes)
-        return nodes
+    def _read(self, oid: str) -> _Tree:
+        entries = _ENTRY.findall(self._bare.read(oid))
+        self._work += len(entries)
+        folders = {entry[6:-21]: entry[-20:].hex() for entry in entries if entry.startswith(b'40000 ')}
+        return _Tree(frozenset(entries), folders)

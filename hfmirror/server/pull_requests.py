@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from hfmirror.gitcmd import GitFailed, git, git_bytes, succeeds
-from hfmirror.server import discussions
+from hfmirror.server import checks, discussions
 from hfmirror.server.answers import Problem, bad_request
 from hfmirror.server.bare import Commit
 from hfmirror.server.discussions import Discussion, Merge
@@ -76,7 +76,8 @@ def settled(repo: Repo, hub: Hub, discussion: Discussion) -> Discussion:
 def merge(hub: Hub, repo: Repo, number: int, *, user: str) -> Discussion:
     """Merge a pull request into its base and return it.
 
-    Raises Problem 400 when it is none or not open, 409 with the files when they cannot be merged.
+    Raises Problem 400 when it is none, not open, or its card merged with the base's would be none; 409 with the files that
+    cannot be merged.
     """
     with discussions.changing(repo):
         found = settled(repo, hub, discussions.find(repo, number))
@@ -112,9 +113,21 @@ def _prepared(hub: Hub, repo: Repo, found: Discussion, *, user: str) -> Merge:
     if result.conflicts:
         names = ', '.join(result.conflicts[:_NAMES_MAX])
         raise Problem(409, f'Pull request {found.number} conflicts with {found.base} in: {names}')
+    _refuse_bad_card(hub, repo, ends, result.tree)
     text = f'{found.title} (#{found.number})\n'
     commit = add_commit(repo.path, result.tree, parents=ends, text=text, user=user)
     return Merge(commit, ends.base, ends.head)
+
+
+def _refuse_bad_card(hub: Hub, repo: Repo, ends: _Ends, tree: str) -> None:
+    """Raise Problem 400 when the two sides' cards were sound and the merged one is not."""
+    bare = hub.bare(repo)
+    merged, *sides = (bare.find(where, 'README.md') for where in (tree, *ends))
+    if merged is None or merged.is_folder or merged.oid in {side.oid for side in sides if side}:
+        return
+    faults = checks.card_report(bare.content(merged), repo.repo_type).errors
+    if faults:
+        raise bad_request(checks.metadata_text(faults))
 
 
 def _done(repo: Repo, begun: Discussion) -> bool:

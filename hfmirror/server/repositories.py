@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from filelock import FileLock
 
 from hfmirror import durable, refs
-from hfmirror.server.answers import Moved, Problem, bad_request, no_repository
+from hfmirror.server.answers import Elsewhere, Problem, bad_request, no_repository
 from hfmirror.server.names import KINDS, checked_repo_id
 from hfmirror.server.renames import Renames
 
@@ -112,7 +112,7 @@ class Repositories:
     def find(self, repo_type: str, namespace: str, name: str) -> Repo:
         """Return a repository. Upper and lower case are one, as on the Hub.
 
-        Raises Moved when it has another name now, Problem 404 when there is none.
+        Raises Elsewhere when it has another name now, Problem 404 when there is none.
         """
         try:
             repo_id = checked_repo_id(namespace, name)
@@ -123,7 +123,7 @@ class Repositories:
             return found
         for renamed in self._renames.followed(FOLDERS[repo_type], repo_id):
             if self._at(repo_type, renamed):
-                raise Moved(renamed)
+                raise Elsewhere(renamed)
         raise no_repository()
 
     def all(self, repo_type: str) -> Iterator[Repo]:

@@ -23,9 +23,9 @@ from hfmirror.server.access import (
     require_identity,
     writable,
 )
-from hfmirror.server.answers import Moved, bad_request, forbidden, no_repository
-from hfmirror.server.discussions import moment
+from hfmirror.server.answers import Elsewhere, bad_request, forbidden, no_repository
 from hfmirror.server.hub import Hub
+from hfmirror.server.jsonable import date_text
 from hfmirror.server.names import KINDS, checked_repo_id
 from hfmirror.server.repositories import Repo, Taken
 from hfmirror.server.requests import origin, text, with_json
@@ -195,7 +195,7 @@ def _found(request: Request, identity: Identity, repo_type: str, repo_id: str) -
     namespace, _, name = repo_id.partition('/')
     try:
         repo = hub_of(request).repositories.find(repo_type, namespace, name)
-    except Moved as e:
+    except Elsewhere as e:
         # What was called so before may not be what is meant.
         raise no_repository() from e
     if not may_read(request, identity, repo):
@@ -235,7 +235,7 @@ def _storage(hub: Hub, repo: Repo, size: int, percent: float) -> Mapping[str, An
     return {
         'id': repo.repo_id,
         'type': repo.repo_type,
-        'updatedAt': moment(changed),
+        'updatedAt': date_text(changed),
         'visibility': 'private' if repo.private else 'public',
         'storage': size,
         'storagePercent': round(percent, 2),

@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 
 from hfmirror.server.access import hub_of
-from hfmirror.server.answers import Moved, Problem, forbidden
+from hfmirror.server.answers import Elsewhere, Problem, forbidden
 from hfmirror.server.names import KINDS
 from hfmirror.server.repositories import Repo
 
@@ -44,7 +44,7 @@ def signed_repo(request: Request, *facts: str) -> Repo:
     names, hub = request.path_params, hub_of(request)
     try:
         repo = hub.repositories.find(KINDS[names.get('kind', 'models')], names['namespace'], names['name'])
-    except (Problem, Moved) as e:
+    except (Problem, Elsewhere) as e:
         raise _refused() from e  # whether there is such a repository is not for a stranger to know
     check(hub.secret, repo, *facts, query=request.query_params.multi_items())
     return repo

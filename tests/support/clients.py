@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 import textwrap
@@ -21,6 +22,8 @@ STOCK = Path(sys.executable)
 NO_XET = ROOT / '.venv' / 'no-xet' / 'bin' / 'python'
 
 _TIMEOUT_S = 100
+# What a developer may have set for their own work.
+_SETTING = re.compile(r'^(HF|HUGGING|TRANSFORMERS|DATASETS|XDG|GIT)_|_proxy$', re.IGNORECASE)
 # Everything outside this machine is refused at once: a client that asks another Hub, or the package index, is found out.
 _NO_WAY_OUT = 'http://127.0.0.1:9'
 
@@ -30,7 +33,7 @@ def environment(hub, home, *, token=None, **more):
 
     ``home`` is a directory of the client's own. ``token`` '' is none.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.lower().endswith('_proxy')}
+    kept = {name: value for name, value in os.environ.items() if not _SETTING.search(name)}
     kept |= {'HF_ENDPOINT': hub.endpoint, 'HF_HOME': str(home / 'hf'), 'HOME': str(home)}
     if token != '':
         kept['HF_TOKEN'] = token or hub.token

@@ -12,9 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from hfmirror.copying import _LARGE as LARGE
-from hfmirror.copying import BLOCK, write_all
-from hfmirror.copying import _past_cache as past_cache
+from hfmirror.copying import BLOCK, LARGE, past_cache, write_all
 from hfmirror.server.answers import Problem
 from hfmirror.server.xet import shard
 from hfmirror.server.xet.xorb import Malformed, Xorb
