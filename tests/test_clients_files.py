@@ -183,7 +183,7 @@ def test_dataset_card_is_made_from_a_template(hub, client, repo):
     assert client.api.dataset_info(repo, revision='refs/pr/1').card_data.pretty_name == 'Tiny'
 
 
-def test_metadata_is_updated(hub, client, repo):
+def test_metadata_is_updated(client, repo):
     client.api.upload_file(path_or_fileobj=CARD.encode(), path_in_repo='README.md', repo_id=repo)
     client.lib.metadata_update(repo, {'pipeline_tag': 'fill-mask'})
     info = client.api.model_info(repo)
@@ -210,12 +210,11 @@ def test_metrics_of_a_card_are_in_the_info(hub, client, repo):
     assert printed.strip() == '0.91'
 
 
-def test_scheduler_commits_what_has_changed(hub, client, repo):
+def test_scheduler_commits_what_has_changed(hub, client):
     run_python(
         hub,
         client.home,
         """
-        import sys
         from pathlib import Path
         from huggingface_hub import CommitScheduler
         folder = Path('watched')
@@ -225,7 +224,6 @@ def test_scheduler_commits_what_has_changed(hub, client, repo):
             (folder / 'log.txt').write_text('one two')
             (folder / 'more.bin').write_bytes(bytes(100_000))
         """,
-        repo,
     )
     assert client.fs.cat_file('datasets/local/log/log.txt') == b'one two'
     assert client.fs.cat_file('datasets/local/log/more.bin') == bytes(100_000)

@@ -454,6 +454,7 @@ def test_a_kill_in_a_merge_leaves_it_open_or_merged(hub, api, path, ready, name,
     program = textwrap.dedent(_KILLED_MERGE).format(name=name, call=number, after=after)
     done = subprocess.run([sys.executable, '-c', program, str(hub.root)], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert [one.status for one in api.get_repo_discussions('local/x')] == [status]
     assert details(api).status == status
     assert git('show', 'main:a.txt', cwd=path).startswith('ONE' if status == 'merged' else 'one')
     if status == 'open':

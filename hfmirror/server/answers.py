@@ -5,6 +5,7 @@ The client looks at the header ``X-Error-Code`` first, so an answer to HEAD can 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -82,5 +83,6 @@ def answer(problem: Problem, path: str) -> Response:
 
 
 def header_text(text: str) -> str:
-    """Return ``text`` as one header value: one line, Latin-1."""
-    return ' '.join(text.split())[:1000].encode('latin-1', 'replace').decode('latin-1')
+    """Return ``text`` as one header value: one line, Latin-1, no control characters."""
+    printable = re.sub(r'[\x00-\x1f\x7f]', '?', ' '.join(text.split()))
+    return printable[:1000].encode('latin-1', 'replace').decode('latin-1')

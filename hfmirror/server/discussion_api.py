@@ -33,7 +33,8 @@ def listing(request: Request) -> Response:
     """List discussions and pull requests, newest first, 50 a page."""
     repo = readable(request)
     wanted = _filter(request)
-    found = [one for one in discussions.every(repo) if wanted(one)]
+    every = (pull_requests.settled(repo, hub_of(request), one) for one in discussions.every(repo))
+    found = [one for one in every if wanted(one)]
     start = number(request, 'p', 0, most=10**6) * _PAGE
     shown = [_summary(repo, one) for one in found[start : start + _PAGE]]
     return JSONResponse({'count': len(found), 'start': start, 'discussions': shown})

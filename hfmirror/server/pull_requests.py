@@ -113,16 +113,16 @@ def _prepared(hub: Hub, repo: Repo, found: Discussion, *, user: str) -> Merge:
     if result.conflicts:
         names = ', '.join(result.conflicts[:_NAMES_MAX])
         raise Problem(409, f'Pull request {found.number} conflicts with {found.base} in: {names}')
-    _refuse_bad_card(hub, repo, ends, result.tree)
     text = f'{found.title} (#{found.number})\n'
     commit = add_commit(repo.path, result.tree, parents=ends, text=text, user=user)
+    _refuse_bad_card(hub, repo, ends, commit)
     return Merge(commit, ends.base, ends.head)
 
 
-def _refuse_bad_card(hub: Hub, repo: Repo, ends: _Ends, tree: str) -> None:
+def _refuse_bad_card(hub: Hub, repo: Repo, ends: _Ends, commit: str) -> None:
     """Raise Problem 400 when the two sides' cards were sound and the merged one is not."""
     bare = hub.bare(repo)
-    merged, *sides = (bare.find(where, 'README.md') for where in (tree, *ends))
+    merged, *sides = (bare.find(where, 'README.md') for where in (commit, *ends))
     if merged is None or merged.is_folder or merged.oid in {side.oid for side in sides if side}:
         return
     faults = checks.card_report(bare.content(merged), repo.repo_type).errors

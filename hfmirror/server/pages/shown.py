@@ -82,7 +82,8 @@ def table_columns(versions: Sequence[VersionInfo]) -> list[str]:
 def plots(versions: Sequence[VersionInfo]) -> list[Plot]:
     """Return a plot of each metric over the versions (given newest first), in the order in which they were made."""
     # Tags know whole seconds only; of one second's, the order of the versions decides.
-    by_date = sorted(reversed(versions), key=lambda version: version.date)
+    by_date = list(reversed(versions))
+    by_date.sort(key=lambda version: version.date)
     found = []
     for name in columns(versions)[:_PLOTS]:
         points = [(version.name, version.metrics[name]) for version in by_date if name in version.metrics]
