@@ -89,6 +89,27 @@ print([row['n'] for row in rows] == list(range(1000)))
     assert printed.strip() == 'True'
 
 
+def test_dataset_in_several_commits_is_whole(python, repository):
+    python("Dataset.from_dict({'n': list(range(1000))}).push_to_hub('local/tiny', num_shards=120)")
+    printed = python(
+        "print(load_dataset('local/tiny', split='train')['n'][:] == list(range(1000)))", person='bob'
+    )
+    assert printed.strip() == 'True'
+    assert int(git('rev-list', '--count', 'main', cwd=repository)) > 2
+
+
+def test_dataset_pushed_again_has_the_new_rows_alone(python, repository):
+    python(
+        """
+Dataset.from_dict({'n': list(range(10))}).push_to_hub('local/tiny', num_shards=4)
+Dataset.from_dict({'n': [7]}).push_to_hub('local/tiny')
+"""
+    )
+    assert python("print(load_dataset('local/tiny', split='train')['n'][:])", person='bob').strip() == '[7]'
+    files = git('ls-tree', '-r', '--name-only', 'main', cwd=repository).split()
+    assert [name for name in files if name.endswith('.parquet')] == ['data/train-00000-of-00001.parquet']
+
+
 def test_configurations_stand_side_by_side(python):
     python(
         """

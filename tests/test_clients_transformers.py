@@ -145,6 +145,37 @@ except OSError as e:
     assert python(program, person='nobody', token='').strip() == 'True'
 
 
+def test_own_module_with_the_mixin_is_loaded_at_a_tag(python):
+    printed = python(
+        """
+from huggingface_hub import PyTorchModelHubMixin, create_tag
+
+class Own(torch.nn.Module, PyTorchModelHubMixin, license='mit', tags=['own']):
+    def __init__(self, width: int):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(width))
+
+Own(width=3).push_to_hub('local/tiny')
+create_tag('local/tiny', tag='v1.0.0')
+Own(width=5).push_to_hub('local/tiny')
+print([len(Own.from_pretrained('local/tiny', revision=name).weight) for name in ('v1.0.0', 'main')])
+"""
+    )
+    assert printed.strip() == '[3, 5]'
+
+
+def test_model_is_pushed_as_a_pull_request(python):
+    printed = python(
+        """
+done = make_model(seed=1).push_to_hub('local/tiny', create_pr=True)
+from huggingface_hub import merge_pull_request
+merge_pull_request('local/tiny', done.pr_num)
+print(same(make_model(seed=1), AutoModelForSequenceClassification.from_pretrained('local/tiny')))
+"""
+    )
+    assert printed.strip() == 'True'
+
+
 EMBED = """
 import sys, torch
 from transformers import AutoModel, AutoTokenizer

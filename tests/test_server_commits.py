@@ -210,6 +210,12 @@ def test_the_last_file_of_a_folder_takes_the_folder_with_it(hub, path):
     assert git('ls-tree', '--name-only', 'main', cwd=path).split() == ['.gitattributes', 'b.txt']
 
 
+def test_a_folder_keeps_its_other_files(hub, path):
+    commit_by_path(path, {'d/e/a': 'x', 'd/e/b': 'y'})
+    commit(hub, line('deletedFile', path='d/e/a'))
+    assert files(path) == {'d/e/b': b'y'}
+
+
 def test_everything_can_be_deleted(hub, path):
     commit(hub, line('deletedFile', path='.gitattributes'))
     assert git('ls-tree', 'main', cwd=path) == ''
@@ -608,6 +614,20 @@ def test_a_name_is_refused_that_some_file_systems_take_for_gits_own(hub, path, n
     assert (commit(hub, file(name)).status, files(path)) == (400, {})
 
 
+def test_a_refused_tree_leaves_nothing_that_git_complains_of(hub, path):
+    commit(hub, file('harmless', '[submodule "a"]\npath = a\nurl = -x\n'))
+    assert commit(hub, file('.gitmodules', '[submodule "a"]\npath = a\nurl = -x\n')).status == 400
+    assert is_sound(path)
+
+
+def test_a_refusal_may_name_characters_that_no_header_holds(hub, path):
+    answer = commit(hub, line('deletedFile', path='a\x01\r\x7f日本'))
+    assert (answer.status, answer.headers['X-Error-Message']) == (
+        404,
+        'A file with the name "a? ???" does not exist',
+    )
+
+
 @pytest.mark.parametrize('name', ['../x', '.git/config', '.GIT/x', '/a/../x', 'a//b', 'a\0b', 'x' * 1001, ''])
 def test_a_path_is_refused_that_leads_out(hub, path, name):
     assert (commit(hub, file(name)).status, files(path)) == (400, {})
@@ -785,6 +805,11 @@ def test_pushes_by_path_and_commits_lose_nothing_of_each_other(hub, path, tmp_pa
     assert committed == [200] * 10
     assert set(files(path)) == {f'{how}{number}' for how in ('pushed', 'sent') for number in range(10)}
     assert is_sound(path)
+
+
+def test_a_ref_that_is_locked_for_long_is_412(hub, path):
+    (path / 'refs' / 'heads' / 'main.lock').touch()
+    assert (commit(hub, file('a')).status, squash(hub).status, files(path)) == (412, 409, {})
 
 
 # -- a client, a server that goes away

@@ -12,7 +12,7 @@ import pytest
 
 from hfmirror.server.hub import Hub
 from tests.support.clients import Client
-from tests.support.mirror import bare
+from tests.support.mirror import bare, git
 from tests.support.rest import call, commit_by_path, new_user
 
 CARD = """---
@@ -786,3 +786,12 @@ def test_hub_object_reads_without_a_server(hub, repo):
         assert found.commit('main') == _sha(repo, 'main')
     finally:
         other.close()
+
+
+def test_a_whole_commit_id_is_that_commit_whatever_a_branch_is_called(hub):
+    call(hub, 'POST', '/api/repos/create', {'name': 'pinned'})
+    path = hub.root / 'models' / 'local' / 'pinned.git'
+    first = commit_by_path(path, {'a.txt': 'one'})
+    second = commit_by_path(path, {'a.txt': 'two'})
+    git('update-ref', f'refs/heads/{first}', second, cwd=path)
+    assert call(hub, 'GET', f'/api/models/local/pinned/revision/{first}').json['sha'] == first

@@ -25,10 +25,16 @@ def hub_of(request: Request) -> Hub:
 
 
 def identify(request: Request) -> Identity | None:
-    """Return who asks, None for nobody in particular. Raises Problem 401 for a token that is nobody's."""
-    token = _token(request.headers.get('authorization', ''))
+    """Return who asks, None for nobody in particular.
+
+    Raises Problem 401 for a token that is nobody's, 403 for one that a page of another site had the browser send.
+    """
+    authorization = request.headers.get('authorization', '')
+    token = _token(authorization)
     if token is None:
         return None
+    if authorization.strip()[:5].lower() == 'basic' and _is_forged(request):
+        raise forbidden('A browser sent this with a password it remembers, from a page of another site')
     identity = hub_of(request).tokens.identify(token)
     if identity is None:
         # This very text keeps the client from taking it for a repository that is not there.
@@ -102,6 +108,15 @@ def refuse_writing(identity: Identity, namespace: str) -> None:
             f'{identity.user} may not write to {namespace}: it is neither their own namespace nor an organisation '
             'in which they have the role write'
         )
+
+
+def _is_forged(request: Request) -> bool:
+    """Return whether a page of another site asks for a change: what a browser remembers, any page can have it send."""
+    if request.method in ('GET', 'HEAD'):
+        return False
+    host = request.headers.get('host', '')
+    origin = request.headers.get('origin', f'//{host}').partition('//')[2]
+    return origin != host or request.headers.get('sec-fetch-site') in ('cross-site', 'same-site')
 
 
 def _token(authorization: str) -> str | None:

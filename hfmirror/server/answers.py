@@ -5,10 +5,10 @@ The client looks at the header ``X-Error-Code`` first, so an answer to HEAD can 
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Mapping
 
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import Response
 
 _LFS_TYPE = 'application/vnd.git-lfs+json'
 
@@ -75,14 +75,26 @@ def answer(problem: Problem, path: str) -> Response:
     if problem.status == 401:
         headers['WWW-Authenticate'] = 'Basic realm="hfmirror"'
     if '/info/lfs' in path:
-        return JSONResponse({'message': problem.message}, problem.status, headers, media_type=_LFS_TYPE)
+        return _json({'message': problem.message}, problem.status, headers, media_type=_LFS_TYPE)
     if path.endswith(('/info/refs', '/git-upload-pack', '/git-receive-pack')):
         # git shows a body of this type to its user, each line after `remote:`.
-        return PlainTextResponse(f'{problem.message}\n', problem.status, headers)
-    return JSONResponse({'error': problem.message}, problem.status, headers)
+        text = f'{problem.message}\n'.encode('utf-8', 'replace')
+        return Response(text, problem.status, headers, media_type='text/plain')
+    return _json({'error': problem.message}, problem.status, headers)
+
+
+def _json(
+    content: Mapping[str, str],
+    status: int,
+    headers: Mapping[str, str],
+    *,
+    media_type: str = 'application/json',
+) -> Response:
+    # ASCII: a message can quote a name that is no text.
+    return Response(json.dumps(content), status, headers, media_type=media_type)
 
 
 def header_text(text: str) -> str:
-    """Return ``text`` as one header value: one line, Latin-1, no control characters."""
-    printable = re.sub(r'[\x00-\x1f\x7f]', '?', ' '.join(text.split()))
-    return printable[:1000].encode('latin-1', 'replace').decode('latin-1')
+    """Return ``text`` as one header value: one line, Latin-1, without what a terminal or a header would act on."""
+    shown = ''.join(c if c.isprintable() else '?' for c in ' '.join(text.split())[:1000])
+    return shown.encode('latin-1', 'replace').decode('latin-1')

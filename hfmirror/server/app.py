@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from urllib.parse import unquote
 
@@ -39,6 +39,10 @@ from hfmirror.server.pages import views
 from hfmirror.server.pages.templates import page, wants_page
 from hfmirror.server.xet import api as xet_api
 
+_POLICY = (
+    (b'content-security-policy', b"default-src 'none'; frame-ancestors 'none'; sandbox"),
+    (b'x-content-type-options', b'nosniff'),
+)
 _TRACE_MAX = 200  # characters of a request's id
 _INTERNAL = 'Internal error: the log of the server says more'
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -80,7 +84,9 @@ def _routes() -> list[Route]:
 
 
 class _Undecoded:
-    """Routes see the path as it was sent, so that an encoded slash stays inside its segment; and every answer has an id."""
+    """Routes see the path as it was sent, so that an encoded slash stays inside its segment; every answer has an id, and
+    none acts in a browser: those that are no pages say so here.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -95,11 +101,18 @@ class _Undecoded:
         async def send_with_id(message: Message) -> None:
             if message['type'] == 'http.response.start':
                 output.detail(gitcmd.redact(f'{scope["method"]} {scope["path"]} {message["status"]}'))
+                message['headers'] = _with_policy(message['headers'])
                 if request_id:
-                    message['headers'] = [*message['headers'], (b'x-request-id', request_id)]
+                    message['headers'].append((b'x-request-id', request_id))
             await send(message)
 
         await self._app(scope, receive, send_with_id)
+
+
+def _with_policy(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    kept = list(headers)
+    names = {name for name, _ in kept}
+    return kept + [header for header in _POLICY if header[0] not in names]
 
 
 def _request_id(scope: Scope) -> bytes:

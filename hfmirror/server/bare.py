@@ -145,13 +145,16 @@ class Bare:
         return found
 
     def find_commit(self, revision: str) -> str | None:
-        """Return the commit of a checked revision, None when there is none. A branch comes before a tag of its name."""
-        if loose := self._loose_branch(revision):
+        """Return the commit of a checked revision, None when there is none. A branch comes before a tag of its name.
+
+        A whole commit id is that commit, whatever a branch is called: clients pin what they have looked at.
+        """
+        pinned = len(revision) == 40 and is_commit(revision)
+        if not pinned and (loose := self._loose_branch(revision)):
             return loose
         names = [f'refs/heads/{revision}', f'refs/tags/{revision}']
-        names += (
-            [revision] if revision == 'HEAD' or revision.startswith('refs/') or is_commit(revision) else []
-        )
+        if revision == 'HEAD' or revision.startswith('refs/') or is_commit(revision):
+            names.insert(0 if pinned else len(names), revision)
         with self._processes.of(self.git_dir) as process:
             found = process.look_up([f'{name}^{{commit}}' for name in names])
         return next((one.oid for one in found if one is not None and one.kind == 'commit'), None)

@@ -39,11 +39,11 @@ _HASHED = 2 * BLOCK  # bytes that are hashed and written at once; two such block
 _CACHED = 8 * BLOCK  # bytes of a body that are written through the page cache; the rest goes past it
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Ours alone: the event loop's own few threads may all wait for git.
-_THREADS = ThreadPoolExecutor(8, thread_name_prefix='bodies')
+_THREADS = ThreadPoolExecutor(16, thread_name_prefix='bodies')
 _T = TypeVar('_T')
-# Until it has freed something larger, glibc asks the system anew for every 128 KiB and more, as the event loop takes for
-# each turn: the page faults were half of the server's time for an upload.
-bytes(4 * BLOCK)
+# glibc asks the system anew for every 128 KiB and more, as the event loop takes each turn, until it has once given back
+# something larger; the page faults were half of the server's time for an upload.
+bytes(BLOCK + 4096)
 
 
 class Received(NamedTuple):

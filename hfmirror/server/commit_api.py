@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 from typing import Any
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -20,6 +20,7 @@ from hfmirror.server.requests import is_true, json_object, origin, text, with_js
 
 _API = '/api/{kind:kind}/{namespace:segment}/{name:segment}'
 _CHUNK = 1024 * 1024  # bytes that go to the thread at once
+_DECODED_AT_ONCE = 2  # each takes five times the memory of its file, for a tenth of a second
 
 
 def preuploaded(request: Request, values: dict[str, Any]) -> Response:
@@ -64,8 +65,6 @@ def validated(request: Request, values: dict[str, Any]) -> Response:
     content, repo_type = text(values, 'content', '').encode(), text(values, 'repoType', 'model')
     if repo_type not in KINDS.values():
         raise bad_request('"repoType" is one of model, dataset and space.')
-    if len(content) > checks.CARD_MAX:
-        raise too_large('The card', checks.CARD_MAX)
     report = checks.card_report(content, repo_type)
     status = 400 if report.errors else 200
     if 'text/plain' in request.headers.get('accept', ''):
@@ -105,12 +104,21 @@ async def _received(request: Request, incoming: commits.Incoming) -> operations.
         # A client that is still sending would not hear an answer, so the rest is read, and dropped.
         if problem is None:
             try:
-                await to_thread.run_sync(reader.feed, data)
+                await to_thread.run_sync(reader.feed, data, limiter=_decoding(request))
             except Problem as e:
                 problem = e
     if problem is not None:
         raise problem
     return await to_thread.run_sync(reader.finish)
+
+
+def _decoding(request: Request) -> CapacityLimiter:
+    """Return what lets only so many threads take a file of some megabytes apart at a time."""
+    state = request.app.state
+    if not hasattr(state, 'decoding'):
+        state.decoding = CapacityLimiter(_DECODED_AT_ONCE)
+    limiter: CapacityLimiter = state.decoding
+    return limiter
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:

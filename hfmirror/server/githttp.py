@@ -11,7 +11,6 @@ Bodies go through in blocks: a pack of any size needs no memory.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import shutil
@@ -42,7 +41,7 @@ from hfmirror.server.repositories import Repo
 _FETCH, _PUSH = 'upload-pack', 'receive-pack'
 _BLOCK = 64 * 1024  # bytes
 _REQUEST_MAX = 64 * 1024 * 1024  # bytes of what is asked of upload-pack: the names of a million objects
-_PATIENCE_S = 2.0  # for a git that was told to end
+_PATIENCE_S = 0.4  # for a git that is to end: the server ends within a second
 _KEPT = 2000  # bytes of git's complaints
 _HOOKS = Path(__file__).with_name('hooks')
 _PROTOCOL = re.compile(r'[\w=:.-]{1,100}', re.ASCII)
@@ -254,22 +253,34 @@ async def _leave(receive: Receive, scope: anyio.CancelScope) -> None:
 
 
 async def _end(process: Process) -> None:
-    """End git and its children, if they have not. Told so, receive-pack removes what it has received."""
-    if process.returncode is None:
-        _signal(process, signal.SIGTERM)
+    """End git and its children, if they have not.
+
+    First by the end of its input: at that receive-pack removes what it has received, which it does not when it is told to end.
+    """
+    cancelled = None
+    for number in (None, signal.SIGTERM, signal.SIGKILL):
+        if process.returncode is None and number is not None:
+            _signal(process, number)
+        elif process.returncode is None and process.stdin is not None:
+            await process.stdin.aclose()
+        else:
+            continue
+        cancelled = await _waited(process) or cancelled
+    await process.aclose()
+    if cancelled is not None:
+        raise cancelled
+
+
+async def _waited(process: Process) -> BaseException | None:
+    """Give git a moment to end. A server that ends cancels all, more than once, and then waits: it is told afterwards."""
     ends, cancelled = anyio.current_time() + _PATIENCE_S, None
-    while process.returncode is None:
+    while process.returncode is None and anyio.current_time() < ends:
         try:
             with anyio.CancelScope(deadline=ends, shield=True):
                 await process.wait()
         except anyio.get_cancelled_exc_class() as e:
-            cancelled = e  # a server that ends cancels all, more than once, and then waits
-        if anyio.current_time() >= ends:
-            ends = math.inf
-            _signal(process, signal.SIGKILL)
-    await process.aclose()
-    if cancelled is not None:
-        raise cancelled
+            cancelled = e
+    return cancelled
 
 
 def _signal(process: Process, number: int) -> None:

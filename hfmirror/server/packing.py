@@ -12,7 +12,7 @@ import re
 import struct
 import zlib
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Literal
 
 from hfmirror.gitcmd import GitFailed, git
@@ -62,14 +62,21 @@ class Pack:
             command = ['unpack-objects', '-q', '--strict']
         else:
             command = ['index-pack', '--stdin', '--strict']
-        try:
-            # Without the setting git does not wait for the disk when it stores objects one by one.
-            git('-c', 'core.fsync=committed', *command, cwd=self._git_dir, stdin=self._file)
-        except GitFailed as e:
-            broken = _BROKEN_RULE.search(e.stderr)
-            if broken is None:
-                raise
-            raise bad_request(f'Git takes no such commit: {broken[1]}') from e
+        objects = self._git_dir / 'objects'
+        # Apart until all is found to be good: git stores objects before it has seen the last one, and leaves them there.
+        # The name is one that git removes when it is old.
+        with TemporaryDirectory(dir=objects, prefix='tmp_objdir-incoming-') as apart:
+            places = {'GIT_OBJECT_DIRECTORY': apart, 'GIT_ALTERNATE_OBJECT_DIRECTORIES': str(objects)}
+            try:
+                # Without the setting git does not wait for the disk when it stores objects one by one.
+                fsync = ('-c', 'core.fsync=committed')
+                git(*fsync, *command, cwd=self._git_dir, stdin=self._file, env=places)
+            except GitFailed as e:
+                broken = _BROKEN_RULE.search(e.stderr)
+                if broken is None:
+                    raise
+                raise bad_request(f'Git takes no such commit: {broken[1]}') from e
+            _move_all(Path(apart), objects)
 
     def _complete(self) -> None:
         """Write the number of objects, and the checksum of all."""
@@ -82,6 +89,15 @@ class Pack:
         self._file.write(checksum.digest())
         self._file.flush()
         os.lseek(self._file.fileno(), 0, os.SEEK_SET)
+
+
+def _move_all(source: Path, target: Path) -> None:
+    """Move objects and packs; the index of a pack comes after the pack, because it makes git look for it."""
+    files = [path for path in source.rglob('*') if path.is_file()]
+    for path in sorted(files, key=lambda path: path.suffix == '.idx'):
+        final = target / path.relative_to(source)
+        final.parent.mkdir(exist_ok=True)
+        path.replace(final)
 
 
 def _header(objects: int) -> bytes:

@@ -28,6 +28,7 @@ from hfmirror.server.names import KINDS, checked_repo_id
 from hfmirror.server.renames import Renames
 
 _ABANDONED_S = 24 * 3600  # after which nobody makes a repository any more
+_REMAINS = frozenset(('lfs', 'xet', 'discussions', 'hub.json', 'hub.lock'))
 FOLDERS = {repo_type: kind for kind, repo_type in KINDS.items()}
 
 
@@ -204,6 +205,7 @@ class Repositories:
         new.parent.mkdir(parents=True, exist_ok=True)
         if new.parent.resolve() != new.parent:
             raise bad_request(f'{new.parent.name} leads out of the Hub and takes no repository')
+        self._put_away_remains(new)
         try:
             os.rename(old, new)
         except FileNotFoundError as e:
@@ -213,6 +215,14 @@ class Repositories:
                 raise Problem(409, f'{new.parent.name}/{new.name} is there already') from e
             raise
         durable.flush([new.parent, new.parent.parent])
+
+    def _put_away_remains(self, path: Path) -> None:
+        """Remove what an upload that went on after a deletion made there: a folder of ours, and no repository."""
+        if path.is_symlink() or not path.is_dir() or not set(os.listdir(path)) <= _REMAINS:
+            return
+        away = self._root / f'.deleted-{secrets.token_hex(8)}'
+        os.rename(path, away)
+        shutil.rmtree(away, ignore_errors=True)
 
     def _path(self, repo_type: str, repo_id: str) -> Path:
         return self._root / FOLDERS[repo_type] / f'{repo_id}.git'

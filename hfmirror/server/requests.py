@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode
@@ -11,8 +12,12 @@ from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
+from hfmirror.server.access import identify
 from hfmirror.server.answers import bad_request, too_large
 
+_STRANGERS_MAX = 1024 * 1024  # bytes; a card or the names of ten thousand objects
+_PARTS_MAX = 400_000  # values of a JSON body; each takes a hundred bytes of memory
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 JSON_MAX = 8 * 1024 * 1024  # bytes of a JSON body: 256 samples of 512 bytes and their names are 0.3 MB
 
 
@@ -33,13 +38,20 @@ async def body(request: Request, limit: int = JSON_MAX) -> bytes:
 
 
 async def json_object(request: Request, limit: int = JSON_MAX) -> dict[str, Any]:
-    """Return the object that the JSON body is, ``{}`` for an empty body. Raises Problem 400 for anything else."""
-    content = await body(request, limit)
+    """Return the object that the JSON body is, ``{}`` for an empty body. Raises Problem 400 for anything else.
+
+    Raises Problem 401, too, for a token that is nobody's; what nobody in particular sends is to be short.
+    """
+    content = await body(request, limit if identify(request) else min(limit, _STRANGERS_MAX))
     return parse_object(content) if content.strip() else {}
 
 
 def parse_object(content: bytes | str) -> dict[str, Any]:
     """Return the object that a JSON text is. Raises Problem 400 for anything else, deeply nested JSON included."""
+    raw = content.encode('utf-8', 'surrogatepass') if isinstance(content, str) else content
+    # Most bodies need no second look: what is in a string counts here, and not there.
+    if _parts(raw) > _PARTS_MAX and _parts(_STRING.sub(b'', raw)) > _PARTS_MAX:
+        raise bad_request(f'The body has more than {_PARTS_MAX} values.')
     try:
         value = json.loads(content)
     except (ValueError, RecursionError) as e:
@@ -47,6 +59,10 @@ def parse_object(content: bytes | str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise bad_request('The body is not a JSON object.')
     return value
+
+
+def _parts(raw: bytes) -> int:
+    return sum(raw.count(mark) for mark in (b',', b'[', b'{'))
 
 
 def with_json(

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from filelock import FileLock
 
 from hfmirror import durable, errors
+from hfmirror.server.names import RESERVED
 from hfmirror.target import NAME
 
 ROLES = ('read', 'write', 'admin')
@@ -72,7 +73,7 @@ def parse(text: str) -> NewToken:
     """Return the token that ``USER:ROLE[:TOKEN]`` asks for, a random one when it has none. Raises UsageError."""
     user, _, rest = text.partition(':')
     role, _, token = rest.partition(':')
-    if not NAME.fullmatch(user):
+    if not NAME.fullmatch(user) or user.lower() in RESERVED:
         raise errors.UsageError(
             f'--token {user or "(nobody)"}:…: {user!r} is no name for a user. Expected USER:ROLE or USER:ROLE:TOKEN, '
             'like ada:write.'
