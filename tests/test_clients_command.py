@@ -32,7 +32,7 @@ def hf(hub, person):
     return run
 
 
-# The environment has no variable but HF_ENDPOINT, HF_TOKEN and HF_HOME in all but the second.
+# The first has no variable of the client's but HF_ENDPOINT, HF_TOKEN and HF_HOME.
 WAYS = {
     'stock': (STOCK, {}),
     'xet-disabled': (STOCK, {'HF_HUB_DISABLE_XET': '1'}),
@@ -71,6 +71,11 @@ def test_uploaded_folder_comes_back(hub, hf, way, weights, tmp_path):
     hf('download', REPO, '--local-dir', tmp_path / 'got', **way)
     got = {name: sha for name, sha in checksums(tmp_path / 'got').items() if not name.startswith('.')}
     assert got == checksums(weights)
+
+
+def test_only_a_stock_client_uses_xet(hub, hf, way, weights):
+    hf('upload', REPO, weights, '.', **way)
+    assert (repository(hub) / 'xet').is_dir() == (way == {'python': STOCK})
 
 
 def test_uploaded_folder_is_whole_for_git_and_git_lfs(hub, hf, way, weights, tmp_path):

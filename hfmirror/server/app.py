@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from urllib.parse import unquote
 
+from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -32,9 +33,9 @@ from hfmirror.server import (
     telemetry,
     trees,
 )
-from hfmirror.server.answers import Elsewhere, Problem, answer
+from hfmirror.server.answers import Elsewhere, Problem, answer, no_repository
 from hfmirror.server.hub import Hub
-from hfmirror.server.names import RESERVED
+from hfmirror.server.names import KINDS, RESERVED
 from hfmirror.server.pages import views
 from hfmirror.server.pages.templates import page, wants_page
 from hfmirror.server.xet import api as xet_api
@@ -157,7 +158,22 @@ async def _http(request: Request, error: Exception) -> Response:
     return _answer(request, Problem(error.status_code, error.detail, headers=error.headers))
 
 
+def _gone(request: Request) -> Problem | None:
+    """Return the answer when the repository was deleted or moved while the request was under way, which is no error of ours."""
+    named = request.path_params
+    if not {'namespace', 'name'} <= named.keys():
+        return None
+    hub: Hub = request.app.state.hub
+    try:
+        hub.repositories.find(KINDS[named.get('kind', 'models')], named['namespace'], named['name'])
+    except (Problem, Elsewhere):
+        return no_repository()
+    return None
+
+
 async def _ours(request: Request, error: Exception) -> Response:
+    if gone := await to_thread.run_sync(_gone, request):
+        return _answer(request, gone)
     # What git says names directories of this machine, which are nobody else's business.
     output.error(gitcmd.redact(f'{request.method} {request.scope["path"]}: {error}'))
     return answer(Problem(500, _INTERNAL), request.scope['path'])
@@ -171,6 +187,8 @@ async def _system(request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
+    if isinstance(error, OSError) and (gone := await to_thread.run_sync(_gone, request)):
+        return _answer(request, gone)
     trace = ''.join(traceback.format_exception(error))
     output.error(gitcmd.redact(f'{request.method} {request.scope["path"]}\n{trace}'))
     return answer(Problem(500, _INTERNAL), request.scope['path'])

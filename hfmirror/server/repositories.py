@@ -28,7 +28,7 @@ from hfmirror.server.names import KINDS, checked_repo_id
 from hfmirror.server.renames import Renames
 
 _ABANDONED_S = 24 * 3600  # after which nobody makes a repository any more
-_REMAINS = frozenset(('lfs', 'xet', 'discussions', 'hub.json', 'hub.lock'))
+_REMAINS = frozenset(('lfs', 'xet', 'discussions', 'hub.json'))
 FOLDERS = {repo_type: kind for kind, repo_type in KINDS.items()}
 
 
@@ -60,23 +60,30 @@ class Repo(NamedTuple):
         return self.path / 'lfs'
 
     @property
+    def _is_there(self) -> bool:
+        return (self.path / 'HEAD').is_file()
+
+    @property
     def private(self) -> bool:
         """Whether only members of its namespace see it."""
         return bool(self.settings().get('private', False))
 
     def settings(self) -> Mapping[str, Any]:
-        """Return what ``hub.json`` holds, ``{}`` when there is none. A file that cannot be read makes it private."""
+        """Return what ``hub.json`` holds, ``{}`` when there is none. It is private when that cannot be read, or it is gone."""
         try:
             found = json.loads((self.path / 'hub.json').read_bytes())
         except FileNotFoundError:
-            return {}
+            return {} if self._is_there else {'private': True}
         except (OSError, ValueError, RecursionError):
             return {'private': True}
         return found if isinstance(found, dict) else {'private': True}
 
     def change_settings(self, changes: Mapping[str, Any]) -> None:
-        """Write changed settings."""
-        with FileLock(self.path / 'hub.lock'):
+        """Write changed settings. Raises Problem 404 when the repository was deleted or moved meanwhile."""
+        # Not one that is moved just now: settings that are not found are those of a public repository.
+        with _changing(self.path.parent if self.path.name.startswith('.') else self.path.parents[2]):
+            if not self._is_there:
+                raise no_repository()
             durable.write(
                 self.path / 'hub.json', json.dumps({**self.settings(), **changes}, indent=1).encode()
             )
@@ -164,7 +171,7 @@ class Repositories:
     def _placed(self, aside: Repo) -> Repo:
         """Return a whole repository at its place."""
         repo = aside._replace(path=self._path(aside.repo_type, aside.repo_id))
-        with self._changing():
+        with _changing(self._root):
             self._refuse_taken(repo.repo_type, repo.repo_id)
             self._rename(aside.path, repo.path)
             self._renames.forget(repo.kind, repo.repo_id)
@@ -173,7 +180,7 @@ class Repositories:
     def delete(self, repo: Repo) -> None:
         """Remove a repository with all it holds. A kill leaves it whole, or gone."""
         away = self._root / f'.deleted-{secrets.token_hex(8)}'
-        with self._changing():
+        with _changing(self._root):
             self._rename(repo.path, away)
             durable.flush([repo.path.parent])
             self._renames.forget_target(repo.kind, repo.repo_id)
@@ -184,7 +191,7 @@ class Repositories:
         namespace, _, name = repo_id.partition('/')
         checked_repo_id(namespace, name)
         new = Repo(self._path(repo.repo_type, repo_id), repo.repo_type, repo_id)
-        with self._changing():
+        with _changing(self._root):
             if repo_id.lower() != repo.repo_id.lower() or repo_id == repo.repo_id:
                 self._refuse_taken(repo.repo_type, repo_id)
             # First the sign, then the move: after a kill between the two the old name is found at the old place.
@@ -251,10 +258,6 @@ class Repositories:
         if taken is not None:
             raise Taken(taken)
 
-    def _changing(self) -> FileLock:
-        self._root.mkdir(parents=True, exist_ok=True)
-        return FileLock(self._root / '.changing.lock')
-
 
 class Taken(Problem):
     """There is a repository of that name already: ``repo``."""
@@ -262,6 +265,12 @@ class Taken(Problem):
     def __init__(self, repo: Repo) -> None:
         super().__init__(409, f'A {repo.repo_type} repository called {repo.repo_id} already exists')
         self.repo = repo
+
+
+def _changing(root: Path) -> FileLock:
+    """Return the lock of whoever changes which repositories there are, or the settings of one."""
+    root.mkdir(parents=True, exist_ok=True)
+    return FileLock(root / '.changing.lock')
 
 
 def _age_s(path: Path) -> float:
