@@ -73,7 +73,7 @@ def test_readme_lists_every_exit_code():
 def test_setup_refuses_an_unknown_extra():
     done = run(ROOT / 'scripts/setup', 'everything')
     assert done.returncode == 2
-    assert 'scripts/setup [demo|dev]' in done.stderr
+    assert 'scripts/setup [demo|dev|clients]' in done.stderr
 
 
 def test_setup_says_what_to_do_without_git_lfs(tmp_path):

@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,7 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hfmirror import lfs
-from hfmirror.server import githttp, running_hub
+from hfmirror.server import RunningHub, githttp, running_hub
+from hfmirror.server.repositories import Repo
 from hfmirror.server.tokens import NewToken
 from tests.support.mirror import git
 
@@ -783,8 +785,41 @@ def test_a_push_cut_off_by_the_end_of_the_server_leaves_nothing(tmp_path):
     git('fsck', '--full', '--strict', cwd=repo.path)
 
 
+_SERVER = """
+import sys
+from pathlib import Path
+from hfmirror.server import running_hub
+
+with running_hub(Path(sys.argv[1])) as hub:
+    hub.hub.repositories.create('model', 'local/bert', {})
+    print(hub.endpoint, hub.token, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_push_during_which_the_server_is_killed_leaves_nothing(tmp_path):
+    repo = Repo(tmp_path / 'hub' / 'models' / 'local' / 'bert.git', 'model', 'local/bert')
+    command = [sys.executable, '-c', _SERVER, str(tmp_path / 'hub')]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        endpoint, token = server.stdout.readline().split()
+        hub = RunningHub(endpoint, token, tmp_path / 'hub', None)
+        clone = Clone(tmp_path / 'work', hub, repo)
+        clone.commit({'a.txt': 'acknowledged'})
+        clone.git('push', '-q', 'origin', 'main')
+        old = clone.git('rev-parse', 'HEAD')
+        new = clone.commit({f'{n}.txt': base64.b64encode(os.urandom(40_000)) for n in range(150)})
+        body = moving(old, new, 'refs/heads/main') + packed(clone, new, f'^{old}')
+        with hanging_up(hub, _push_head(hub, len(body)), body[: len(body) // 2]):
+            until(lambda: incoming(repo), 'nothing came in')
+            server.kill()
+    until(lambda: not processes(repo), 'git goes on')
+    assert incoming(repo) == []
+    assert clone.remote('rev-parse', 'main') == old
+    clone.remote('fsck', '--full', '--strict')
+
+
 def test_who_hangs_up_in_a_clone_ends_gits_processes(hub, work):
-    work.commit({f'{number}.txt': base64.b64encode(os.urandom(7_000_000)) for number in range(5)})
+    work.commit({f'{number}.txt': base64.b64encode(os.urandom(3_000_000)) for number in range(6)})
     work.git('push', '-q', 'origin', 'main')
     tip = work.remote('rev-parse', 'main').encode()
     body = packet(b'want ' + tip + b' ofs-delta\n') + b'0000' + packet(b'done\n')

@@ -113,6 +113,8 @@ _COMMON: Mapping[str, _Field] = {
     'cardData': lambda at: at.told.card,
     'siblings': lambda at: at.siblings,
     'usedStorage': lambda at: at.used_storage,
+    # Asked by clients of 2025 before they upload. Those of today use Xet unasked, and it is taken.
+    'xetEnabled': lambda at: False,
 }
 _COUNTED: Mapping[str, _Field] = {'gated': lambda at: False, 'downloads': lambda at: 0}
 # What each kind has, in the order of the answer.

@@ -140,7 +140,10 @@ def requests(bench: Bench, seconds: float) -> dict[str, float]:
     """Return requests a second."""
     asked = {
         'HEAD of resolve': ('HEAD', bench.hub.file_url),
-        f'tree of some {LISTED} files': ('GET', f'{bench.hub.url}/api/models/{REPO}/tree/main?recursive=true'),
+        f'tree of some {LISTED} files': (
+            'GET',
+            f'{bench.hub.url}/api/models/{REPO}/tree/main?recursive=true',
+        ),
     }
     rates = {}
     for name, (method, url) in asked.items():
@@ -248,6 +251,8 @@ def goals(seconds: Seconds, memory: int) -> Iterator[str]:
     for case in (CURL_UP, LFS_UP, CURL_DOWN, LFS_DOWN):
         reached = ratio(seconds, case, Hub.name)
         yield push.goal(reached >= WANTED, f'{case}: {reached:.2f} of nginx, to reach {WANTED}')
+    synced = ratio(seconds, CURL_UP, Hub.name) / ratio(seconds, CURL_UP, SYNCED)
+    yield push.goal(synced >= WANTED, f'{CURL_UP}: {synced:.2f} of {SYNCED}, to reach {WANTED}')
     yield push.goal(
         memory < 150_000_000, f'memory of the server: {human_bytes(memory)} at most, to stay under 150 MB'
     )
