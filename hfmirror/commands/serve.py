@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,8 +152,9 @@ def command(
 
     with running.listen(host, port) as listening:
         new = give_out(hub, wanted, host)
-        _started(hub, endpoint(listening), new, as_json=as_json)
-        running.serve(hub, listening)
+        with suppress(KeyboardInterrupt):  # which is how one ends it
+            _started(hub, endpoint(listening), new, as_json=as_json)
+            running.serve(hub, listening)
     output.say('ended')
 
 

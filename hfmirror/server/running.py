@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ import uvicorn
 from hfmirror import errors
 from hfmirror.server import tokens
 from hfmirror.server.app import create_app
+from hfmirror.server.connections import Connection
 from hfmirror.server.hub import Hub
 
 _KEEP_ALIVE_S = 75  # longer than clients wait between two requests of one job
@@ -55,9 +56,11 @@ def running_hub(
 
 
 def serve(hub: Hub, listening: socket.socket) -> None:
-    """Serve until interrupted or terminated. Transfers in flight are cut; nothing of them is kept."""
-    with suppress(KeyboardInterrupt):
-        _server(hub).run([listening])
+    """Serve until interrupted or terminated. Transfers in flight are cut; nothing of them is kept.
+
+    Raises KeyboardInterrupt at the end when it was interrupted.
+    """
+    _server(hub).run([listening])
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -92,6 +95,8 @@ def is_loopback(host: str) -> bool:
 def _server(hub: Hub) -> uvicorn.Server:
     config = uvicorn.Config(
         create_app(hub),
+        http=Connection,
+        ws='none',
         log_level='critical',  # what goes wrong is said by the application, without secrets
         access_log=False,
         server_header=False,
