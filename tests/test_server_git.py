@@ -797,7 +797,7 @@ with running_hub(Path(sys.argv[1])) as hub:
 """
 
 
-def test_a_push_during_which_the_server_is_killed_leaves_nothing(tmp_path):
+def test_what_a_push_to_a_killed_server_leaves_is_swept_away(tmp_path):
     repo = Repo(tmp_path / 'hub' / 'models' / 'local' / 'bert.git', 'model', 'local/bert')
     command = [sys.executable, '-c', _SERVER, str(tmp_path / 'hub')]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
@@ -813,6 +813,7 @@ def test_a_push_during_which_the_server_is_killed_leaves_nothing(tmp_path):
             until(lambda: incoming(repo), 'nothing came in')
             server.kill()
     until(lambda: not processes(repo), 'git goes on')
+    githttp.sweep(repo.path, 0)
     assert incoming(repo) == []
     assert clone.remote('rev-parse', 'main') == old
     clone.remote('fsck', '--full', '--strict')

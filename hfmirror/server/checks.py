@@ -30,7 +30,7 @@ CARD_MAX = 10 * 1024 * 1024  # bytes of a README.md; of a longer one the front m
 _SIMPLE_YAML = 64 * 1024  # bytes; read in the time of a request, half a second
 _CARD_S, _CARD_BYTES = 30, 1024**3  # what the reader of any other YAML may use
 _SHOWN, _LONGEST = 50, 4000  # lines of a message, characters of a line
-_LISTED = 1000  # offenders after which the search ends
+_LISTED, _MISREAD = 1000, 10  # offenders, and errors of cards, after which the search ends
 _WINDOW = 200  # objects asked for before they are read: no pipe is ever full
 _NONE = re.compile('0+')  # the id of no object: the ref is made, or deleted
 _REFS = re.compile(r'refs/(?:heads|tags)/(?!refs/|HEAD$|[0-9a-f]{40}$).+|refs/pr/[1-9][0-9]{0,8}')
@@ -90,7 +90,8 @@ class _Faults(NamedTuple):
 
     @property
     def are_many(self) -> bool:
-        return len(self.large) + len(self.binary) + len(self.missing) >= _LISTED
+        files = len(self.large) + len(self.binary) + len(self.missing)
+        return files >= _LISTED or len(self.cards) >= _MISREAD
 
 
 def plain_fault(path: str, content: bytes, plain_max: int) -> str | None:
@@ -328,7 +329,7 @@ def _refs_of(made: Sequence[Update], blobs: Sequence[_Blob]) -> dict[str, str]:
             return {**found, **dict.fromkeys(left, update.ref)}
         with _git(*_WALK) as walk:
             _tell(walk, [update.new])
-            oids = (line[:40].decode() for line in _pipe(walk.stdout))
+            oids = (line.split()[0].decode() for line in _pipe(walk.stdout))
             found.update((oid, update.ref) for oid in oids if oid in left)
     return found
 

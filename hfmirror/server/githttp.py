@@ -253,34 +253,31 @@ async def _leave(receive: Receive, scope: anyio.CancelScope) -> None:
 
 
 async def _end(process: Process) -> None:
-    """End git and its children, if they have not.
-
-    First by the end of its input: at that receive-pack removes what it has received, which it does not when it is told to end.
-    """
+    """End git and its children, if they have not. A server that ends cancels all, more than once, and waits: so it is begun anew."""
     cancelled = None
-    for number in (None, signal.SIGTERM, signal.SIGKILL):
-        if process.returncode is None and number is not None:
-            _signal(process, number)
-        elif process.returncode is None and process.stdin is not None:
-            await process.stdin.aclose()
-        else:
-            continue
-        cancelled = await _waited(process) or cancelled
-    await process.aclose()
+    while True:
+        try:
+            with anyio.CancelScope(shield=True):
+                await _ended(process)
+            break
+        except anyio.get_cancelled_exc_class() as e:
+            cancelled = e
     if cancelled is not None:
         raise cancelled
 
 
-async def _waited(process: Process) -> BaseException | None:
-    """Give git a moment to end. A server that ends cancels all, more than once, and then waits: it is told afterwards."""
-    ends, cancelled = anyio.current_time() + _PATIENCE_S, None
-    while process.returncode is None and anyio.current_time() < ends:
-        try:
-            with anyio.CancelScope(deadline=ends, shield=True):
+async def _ended(process: Process) -> None:
+    if process.returncode is None and process.stdin is not None:
+        # At the end of its input receive-pack removes what it has received; when it is told to end it does not.
+        await process.stdin.aclose()
+        with anyio.move_on_after(_PATIENCE_S):
+            await process.wait()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.returncode is None:
+            _signal(process, number)
+            with anyio.move_on_after(_PATIENCE_S):
                 await process.wait()
-        except anyio.get_cancelled_exc_class() as e:
-            cancelled = e
-    return cancelled
+    await process.aclose()
 
 
 def _signal(process: Process, number: int) -> None:

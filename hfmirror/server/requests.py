@@ -8,14 +8,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from anyio import to_thread
+from anyio import fail_after, to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
 from hfmirror.server.access import identify
-from hfmirror.server.answers import bad_request, too_large
+from hfmirror.server.answers import Problem, bad_request, too_large
 
 _STRANGERS_MAX = 1024 * 1024  # bytes; a card or the names of ten thousand objects
+_PATIENCE_S = 300.0  # for a body of a few megabytes
 _PARTS_MAX = 400_000  # values of a JSON body; each takes a hundred bytes of memory
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 JSON_MAX = 8 * 1024 * 1024  # bytes of a JSON body: 256 samples of 512 bytes and their names are 0.3 MB
@@ -27,13 +28,17 @@ def origin(request: Request) -> str:
 
 
 async def body(request: Request, limit: int = JSON_MAX) -> bytes:
-    """Return the body. Raises Problem 413 as soon as it is longer than ``limit`` bytes."""
+    """Return the body. Raises Problem: 413 as soon as it is longer than ``limit`` bytes, 408 when it takes too long."""
     parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise too_large('The body', limit)
-        parts.append(part)
+    try:
+        with fail_after(_PATIENCE_S):
+            async for part in request.stream():
+                size += len(part)
+                if size > limit:
+                    raise too_large('The body', limit)
+                parts.append(part)
+    except TimeoutError as e:
+        raise Problem(408, f'The body was not here after {_PATIENCE_S:.0f} s') from e
     return b''.join(parts)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from functools import cache
+from html import escape
 from urllib.parse import quote, unquote, urlsplit
 
 import nh3
@@ -12,7 +13,11 @@ from markupsafe import Markup
 
 from hfmirror.readme import frontmatter
 
-_SHOWN = 512 * 1024  # characters of a card; the longest real ones have a fifth of that
+_SHOWN = 200 * 1024  # characters of a card; the longest real ones have half of that
+_TAGS_READ = (
+    8000  # HTML tags of a card; what reads them takes a time that grows with the square of their depth
+)
+_EXPANDED = 1024 * 1024  # characters of addresses; each use of a link's definition repeats it
 _DEEPEST = 40  # brackets, quotes and lists inside each other
 _TAGS = nh3.ALLOWED_TAGS - {'area', 'map', 'bdo', 'bdi'} | {'input'}
 _ATTRIBUTES = {
@@ -26,7 +31,7 @@ _ATTRIBUTES = {
 def render(text: str, *, web_path: str, revision: str) -> Markup:
     """Return the body of the card ``text`` as HTML that is safe to show."""
     body = frontmatter.split(text).body[:_SHOWN]
-    html = _reader().render(body)
+    html = _html(body)
     address = f'/{web_path}/{{}}/{quote(revision, safe="")}/'
 
     def follow(tag: str, attribute: str, value: str) -> str | None:
@@ -47,14 +52,6 @@ def render(text: str, *, web_path: str, revision: str) -> Markup:
     return Markup(clean)
 
 
-def front_matter(text: str) -> dict[str, object]:
-    """Return the front matter of a card, ``{}`` when it has none that can be read."""
-    try:
-        return frontmatter.parse(frontmatter.split(text).yaml)
-    except frontmatter.YamlProblem:
-        return {}
-
-
 def _address(value: str, base: str) -> str | None:
     """Return where a link of a card leads: a relative one to a file beside the card, an anchor to the card's own."""
     try:
@@ -71,7 +68,19 @@ def _address(value: str, base: str) -> str | None:
     return base + quote(path) + (f'#{quote(parts.fragment)}' if parts.fragment else '')
 
 
+def _html(body: str) -> str:
+    """Return Markdown as HTML, not clean yet; a card that would take too long or become too long as plainer text."""
+    reader = _reader(html=body.count('<') <= _TAGS_READ)
+    tokens = reader.parse(body)
+    addresses = (
+        str(value) for token in tokens for part in token.children or () for value in part.attrs.values()
+    )
+    if sum(map(len, addresses)) > _EXPANDED:
+        return f'<pre>{escape(body)}</pre>'
+    return str(reader.renderer.render(tokens, reader.options, {}))
+
+
 @cache
-def _reader() -> MarkdownIt:
+def _reader(*, html: bool) -> MarkdownIt:
     # HTML is let through here and cleaned afterwards: cards are full of <p align="center">.
-    return MarkdownIt('commonmark', {'html': True, 'maxNesting': _DEEPEST}).enable(['table', 'strikethrough'])
+    return MarkdownIt('commonmark', {'html': html, 'maxNesting': _DEEPEST}).enable(['table', 'strikethrough'])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -104,15 +105,17 @@ def tags(front: Mapping[str, Any]) -> list[str]:
 
 def commands(repo: Repo, origin: str, revision: str, front: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return ``(what for, command)``: how to load, download and clone the repository."""
+    # A person pastes this into a shell, and whoever may push chooses the name.
+    name, origin = shlex.quote(revision), shlex.quote(origin)
     where = f'export HF_ENDPOINT={origin}\n'
     option = {'model': '', 'dataset': ' --repo-type dataset', 'space': ' --repo-type space'}[repo.repo_type]
     return [
         (*_loading(repo, revision, front),),
-        ('hf', f'{where}hf download {repo.repo_id}{option} --revision {revision}'),
+        ('hf', f'{where}hf download {repo.repo_id}{option} --revision {name}'),
         ('git', f'git clone {origin}/{repo.web_path}'),
         (
             'hfmirror',
-            f'hfmirror pull {revision} --repo {repo.repo_id}{option} --remote {origin}/{repo.web_path}',
+            f'hfmirror pull {name} --repo {repo.repo_id}{option} --remote {origin}/{repo.web_path}',
         ),
     ]
 

@@ -22,7 +22,9 @@ HEADERS = {
 
 def page(name: str, values: dict[str, Any], *, status: int = 200) -> HTMLResponse:
     """Return the page that the template ``name`` makes of ``values``."""
-    return HTMLResponse(_environment().get_template(f'hub/{name}.html').render(values), status, HEADERS)
+    html = _environment().get_template(f'hub/{name}.html').render(values)
+    # A name that is no UTF-8 is shown with question marks.
+    return HTMLResponse(html.encode('utf-8', 'replace'), status, HEADERS)
 
 
 def wants_page(request: Request) -> bool:
@@ -35,6 +37,6 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader('hfmirror'), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters['quoted'] = lambda text: quote(text, safe='')
+    environment.filters['quoted'] = lambda text: quote(text, safe='', errors='surrogateescape')
     environment.filters['address'] = lambda path: quote(path, errors='surrogateescape')
     return environment

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from importlib.resources import files as resources
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from hfmirror import errors
 from hfmirror.output import human_size
+from hfmirror.server import metadata
 from hfmirror.server.access import hub_of, identify, may_read, readable
 from hfmirror.server.answers import Problem, no_entry, no_repository
 from hfmirror.server.bare import Bare, File
@@ -61,20 +65,32 @@ def _list(request: Request, kinds: list[str], heading: str, *, namespace: str | 
         and namespace not in hub.tokens.users() | set(hub.tokens.organisations())
     ):
         raise Problem(404, f'Nobody here is called {namespace}.')
-    found.sort(key=lambda repo: repo.changed_at, reverse=True)
+    found.sort(key=_changed_at, reverse=True)
     start = number(request, 'p', 0, most=10_000) * _ON_A_PAGE
-    rows = [_list_row(repo) for repo in found[start : start + _ON_A_PAGE]]
+    rows = [row for repo in found[start : start + _ON_A_PAGE] if (row := _list_row(repo))]
     values = {'heading': heading, 'query': query, 'rows': rows, 'more': len(found) > _ON_A_PAGE}
     return page('list', values | _neighbours(request, start // _ON_A_PAGE, len(found) > start + _ON_A_PAGE))
 
 
-def _list_row(repo: Repo) -> dict[str, Any]:
-    version = shown.newest(shown.versions_of(repo))
+def _changed_at(repo: Repo) -> datetime:
+    try:
+        return repo.changed_at
+    except FileNotFoundError:
+        return datetime.min.replace(tzinfo=UTC)
+
+
+def _list_row(repo: Repo) -> dict[str, Any] | None:
+    """Return what the list tells of a repository, None of one that was deleted just now or is damaged."""
+    try:
+        version = shown.newest(shown.versions_of(repo))
+        date = repo.changed_at.isoformat()
+    except (errors.HfmirrorError, FileNotFoundError):
+        return None
     return {
         'repo': repo,
         'version': version.name if version else None,
         'metrics': shown.few_metrics(version) if version else [],
-        'date': repo.changed_at.isoformat(),
+        'date': date,
     }
 
 
@@ -94,9 +110,9 @@ def card(request: Request) -> Response:
     commit = bare.find_commit('main')
     listing = [file for file in bare.listing(commit, recursive=True) if not file.is_folder] if commit else []
     text = _readme(bare, listing)
-    front = cards.front_matter(text or '')
+    front = metadata.read(bare, commit, repo.repo_type, repo.objects).card or {} if commit else {}
     values = {
-        'card': cards.render(text, web_path=repo.web_path, revision='main') if text is not None else None,
+        'card': _rendered(bare, repo, commit, text) if commit and text is not None else None,
         'tags': shown.tags(front),
         'version': version,
         'metrics': shown.metric_rows(version) if version else [],
@@ -106,6 +122,15 @@ def card(request: Request) -> Response:
         'commands': shown.commands(repo, origin(request), version.name if version else 'main', front),
     }
     return _repository(repo, 'card', values)
+
+
+def _rendered(bare: Bare, repo: Repo, commit: str, text: str) -> Markup:
+    # Kept under the name too: links lead to addresses of that name.
+    return bare.kept(
+        f'{commit} card of {repo.web_path}',
+        lambda: cards.render(text, web_path=repo.web_path, revision='main'),
+        lambda html: 4 * len(html),
+    )
 
 
 def _readme(bare: Bare, listing: list[File]) -> str | None:
