@@ -1,3 +1,5 @@
+import time
+
 import pytest
 import yaml
 
@@ -204,3 +206,22 @@ def test_blank_lines_of_front_matter_stay(card):
     assert frontmatter.split(once).body == 'body'
     assert frontmatter.change(once, {'b': 'b: 1'}) == once
     assert frontmatter.change(once, {'b': 'b: 2'}) == once.replace('b: 1', 'b: 2')
+
+
+def test_merge_keys_that_multiply_are_refused_at_once():
+    levels = [f'a{n}: &a{n}\n  <<: [{", ".join([f"*a{n - 1}"] * 4)}]' for n in range(1, 12)]
+    bomb = '\n'.join(['a0: &a0 {k0: 1, k1: 2, k2: 3}', *levels])
+    started = time.monotonic()
+    with pytest.raises(frontmatter.YamlProblem, match='merged'):
+        frontmatter.parse(bomb)
+    assert time.monotonic() - started < 2
+
+
+def test_one_mapping_can_be_merged():
+    values = frontmatter.parse('base: &b {k: 1}\nother:\n  <<: *b\n  l: 2')
+    assert values['other'] == {'k': 1, 'l': 2}
+
+
+def test_a_merged_list_behind_an_alias_is_refused():
+    with pytest.raises(frontmatter.YamlProblem, match='merged'):
+        frontmatter.parse('m: &m {k: 1}\nl: &l [*m, *m]\nx:\n  <<: *l')

@@ -83,6 +83,7 @@ def parse(yaml: str) -> dict[str, Any]:
     if _brackets(yaml) > _DEEPEST:
         raise YamlProblem('the block is nested too deeply', 1, 1)
     try:
+        _refuse_merged_lists(yaml)
         data = _reader('safe').load(yaml)
     except MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
@@ -109,6 +110,26 @@ def _brackets(yaml: str) -> int:
         depth += 1 if bracket in '[{' else -1
         deepest = max(deepest, depth)
     return deepest
+
+
+def _refuse_merged_lists(yaml: str) -> None:
+    """Raise YamlProblem for a merge key with a list: each level of ``<<: [*a, *a]`` doubles what is below it."""
+    if '<<' not in yaml:
+        return
+    seen: set[int] = set()
+    nodes = [_reader('safe').compose(yaml)]
+    while nodes:
+        node = nodes.pop()
+        if id(node) in seen or not isinstance(getattr(node, 'value', None), list):
+            continue
+        seen.add(id(node))
+        for part in node.value:
+            if isinstance(part, tuple) and part[0].value == '<<' and isinstance(part[1].value, list):
+                merged = part[1].value
+                if merged and not isinstance(merged[0], tuple):
+                    mark = part[0].start_mark
+                    raise YamlProblem('a list is merged; write its keys out', mark.line + 1, mark.column + 1)
+            nodes += part if isinstance(part, tuple) else [part]
 
 
 def _reader(kind: str) -> Any:

@@ -67,7 +67,8 @@ def listen(host: str, port: int) -> socket.socket:
     """Return a listening socket; port 0 is any free one. Raises UsageError when the address cannot be had."""
     try:
         kind = socket.AF_INET6 if ':' in host else socket.AF_INET
-        listening = socket.socket(kind, socket.SOCK_STREAM)
+        # The protocol is named, since asyncio sends small answers at once (TCP_NODELAY) on sockets that name it alone.
+        listening = socket.socket(kind, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
         listening.listen(1024)
