@@ -163,7 +163,7 @@ def test_only_these_write_to_the_terminal():
 
 def test_only_gitcmd_starts_processes():
     # The Hub streams packs through git, asks one git many questions, and looks into git's quarantine.
-    assert who_imports('subprocess') == {'gitcmd', 'server.catfile', 'server.checks'}
+    assert who_imports('subprocess') == {'gitcmd', 'server.git.catfile', 'server.git.checks'}
     starters = ('os.system', 'os.popen', 'os.execvp', 'os.spawnvp', 'os.posix_spawn', 'os.fork', 'pty.spawn')
     assert who_uses(*starters) == set()
 

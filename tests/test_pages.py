@@ -138,7 +138,8 @@ HOSTILE = [
 def test_nothing_of_a_card_acts(text):
     html = str(cards.render(f'# title\n\n{text}\n', web_path='a/b', revision='main')).lower()
     assert not re.search(
-        r'<(script|iframe|form|button|style|svg|base|meta)|\son\w+=|(?:href|src)="?\s*(?:javascript|data:text)', html
+        r'<(script|iframe|form|button|style|svg|base|meta)|\son\w+=|(?:href|src)="?\s*(?:javascript|data:text)',
+        html,
     ), html
 
 

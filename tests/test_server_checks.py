@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from hfmirror.server import checks
-from hfmirror.server.checks import CardReport, Offender, Update, card_report, plain_fault, ref_fault
+from hfmirror.server.git import checks
+from hfmirror.server.git.checks import CardReport, Offender, Update, card_report, plain_fault, ref_fault
 
 ZEROS, SHA = '0' * 40, 'ab' * 20
 

@@ -31,10 +31,10 @@ from huggingface_hub.errors import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hfmirror.server import operations
 from hfmirror.server.answers import Problem
-from hfmirror.server.draft import Draft
-from hfmirror.server.packing import Pack
+from hfmirror.server.commits import operations
+from hfmirror.server.commits.draft import Draft
+from hfmirror.server.git.packing import Pack
 from hfmirror.store import ObjectStore
 from tests.support.mirror import git, git_bytes
 from tests.support.rest import call, commit_by_path, new_user

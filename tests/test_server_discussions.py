@@ -13,7 +13,7 @@ import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError
 
-from hfmirror.server import discussions
+from hfmirror.server.talks import discussions
 from tests.support.mirror import git
 from tests.support.rest import call, commit_by_path, new_user
 
@@ -419,7 +419,7 @@ def _pushed(path, number):
 _KILLED_MERGE = """
     import os, signal, sys
     from pathlib import Path
-    from hfmirror.server import discussions, pull_requests
+    from hfmirror.server.talks import discussions, pull_requests
     from hfmirror.server.hub import Hub
 
     hub = Hub(Path(sys.argv[1]))

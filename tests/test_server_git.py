@@ -20,8 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hfmirror import lfs
-from hfmirror.server import RunningHub, githttp, running_hub
-from hfmirror.server.repositories import Repo
+from hfmirror.server import RunningHub, running_hub
+from hfmirror.server.git import githttp
+from hfmirror.server.repos.repositories import Repo
 from hfmirror.server.tokens import NewToken
 from tests.support.mirror import git
 

@@ -21,7 +21,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hfmirror.server import running_hub, signing, tokens
+from hfmirror.server import running_hub, tokens
+from hfmirror.server.lfs import signing
 from tests.support.mirror import git
 
 _TYPE = 'application/vnd.git-lfs+json'

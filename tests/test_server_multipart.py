@@ -21,7 +21,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hfmirror.server import multipart, running_hub, tokens
+from hfmirror.server import running_hub, tokens
+from hfmirror.server.lfs import multipart
 from tests.support.clients import Client, environment
 from tests.support.mirror import git
 

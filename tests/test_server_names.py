@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from hfmirror.server import names
 from hfmirror.server.answers import Elsewhere, Problem
-from hfmirror.server.repositories import Repositories
+from hfmirror.server.repos.repositories import Repositories
 from tests.support.mirror import git
 from tests.support.rest import call
 

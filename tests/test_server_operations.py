@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hfmirror.server.answers import Problem
-from hfmirror.server.operations import (
+from hfmirror.server.commits.operations import (
     LINES_MAX,
     Commit,
     Delete,

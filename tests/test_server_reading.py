@@ -626,14 +626,14 @@ def test_last_commit_of_a_file_that_came_back_is_the_one_that_brought_it(repo):
 def test_last_commits_cost_bounded_work(repo, monkeypatch):
     for i in range(4):
         repo.commit({'a': str(i)})
-    monkeypatch.setattr('hfmirror.server.lastcommits._WORK', 3)
+    monkeypatch.setattr('hfmirror.server.git.lastcommits._WORK', 3)
     entries = {entry['path']: entry for entry in repo.get('/tree/main?expand=true')}
     assert 'lastCommit' in entries['a']
     assert 'lastCommit' not in entries['.gitattributes']
 
 
 def test_last_commit_that_is_too_long_ago_is_left_out(repo, monkeypatch):
-    monkeypatch.setattr('hfmirror.server.lastcommits._COMMITS', 2)
+    monkeypatch.setattr('hfmirror.server.git.lastcommits._COMMITS', 2)
     for i in range(4):
         repo.commit({'a': str(i)})
     entries = {entry['path']: entry for entry in repo.get('/tree/main?expand=true')}

@@ -22,7 +22,7 @@ import pytest
 
 from hfmirror.server import running_hub
 from hfmirror.server.answers import Problem
-from hfmirror.server.repositories import Repositories
+from hfmirror.server.repos.repositories import Repositories
 from hfmirror.server.tokens import parse
 from hfmirror.server.xet import api, grant, storage
 from hfmirror.server.xet.xorb import MAX_CHUNK, Xorb

@@ -15,7 +15,7 @@ __all__ = ['RunningHub', 'running_hub']
 
 
 def __getattr__(name: str) -> Any:
-    # Not imported at once: git starts ``hfmirror.server.checks`` for each push, which needs nothing of the web server.
+    # Not imported at once: git starts ``hfmirror.server.git.checks`` for each push, which needs nothing of the web server.
     if name not in __all__:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     from hfmirror.server import running

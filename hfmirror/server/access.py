@@ -14,7 +14,7 @@ from starlette.requests import Request
 from hfmirror.server.answers import Elsewhere, Problem, forbidden, no_repository, no_user
 from hfmirror.server.hub import Hub
 from hfmirror.server.names import KINDS
-from hfmirror.server.repositories import Repo
+from hfmirror.server.repos.repositories import Repo
 from hfmirror.server.tokens import Identity
 
 

@@ -17,27 +17,27 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hfmirror import errors, gitcmd, output
-from hfmirror.server import (
+from hfmirror.server import housekeeping
+from hfmirror.server.answers import Elsewhere, Problem, answer, no_repository
+from hfmirror.server.commits import commit_api
+from hfmirror.server.git import githttp
+from hfmirror.server.hub import Hub
+from hfmirror.server.lfs import lfs_api
+from hfmirror.server.names import KINDS, RESERVED
+from hfmirror.server.pages import views
+from hfmirror.server.pages.templates import page, wants_page
+from hfmirror.server.rest import (
     accounts,
     branches,
-    commit_api,
-    discussion_api,
-    githttp,
     history,
-    housekeeping,
     info,
-    lfs_api,
     listing,
     repository_api,
     resolve,
     telemetry,
     trees,
 )
-from hfmirror.server.answers import Elsewhere, Problem, answer, no_repository
-from hfmirror.server.hub import Hub
-from hfmirror.server.names import KINDS, RESERVED
-from hfmirror.server.pages import views
-from hfmirror.server.pages.templates import page, wants_page
+from hfmirror.server.talks import discussion_api
 from hfmirror.server.xet import api as xet_api
 
 _POLICY = (

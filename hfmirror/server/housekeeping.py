@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 from anyio import create_task_group, sleep, to_thread
 
 from hfmirror import errors, output
-from hfmirror.server import githttp, multipart
+from hfmirror.server.git import githttp
 from hfmirror.server.hub import Hub
+from hfmirror.server.lfs import multipart
 from hfmirror.server.names import KINDS
-from hfmirror.server.repositories import Repo
+from hfmirror.server.repos.repositories import Repo
 from hfmirror.server.xet import storage
 
 _EVERY_S = 60.0

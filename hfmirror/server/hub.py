@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from hfmirror.lfs import LFS_FROM
-from hfmirror.server.bare import Bare, Cache
-from hfmirror.server.catfile import CatFiles
-from hfmirror.server.repositories import Repo, Repositories
+from hfmirror.server.git.bare import Bare, Cache
+from hfmirror.server.git.catfile import CatFiles
+from hfmirror.server.repos.repositories import Repo, Repositories
 from hfmirror.server.tokens import Tokens
 
 _GB = 1_000_000_000

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from hfmirror import refs
 from hfmirror.output import count, human_number, human_size
 from hfmirror.server.pages.plots import Plot, plot
-from hfmirror.server.repositories import Repo
+from hfmirror.server.repos.repositories import Repo
 from hfmirror.versions import VersionInfo
 
 _COLUMNS = 8  # metrics in the table of versions

@@ -14,15 +14,15 @@ from starlette.routing import Route
 
 from hfmirror import errors
 from hfmirror.output import human_size
-from hfmirror.server import metadata
 from hfmirror.server.access import hub_of, identify, may_read, readable
 from hfmirror.server.answers import Problem, no_entry, no_repository
-from hfmirror.server.bare import Bare, File
+from hfmirror.server.git.bare import Bare, File
 from hfmirror.server.names import KINDS, served_path
 from hfmirror.server.pages import cards, shown
 from hfmirror.server.pages.templates import HEADERS, page
-from hfmirror.server.repositories import Repo
+from hfmirror.server.repos.repositories import Repo
 from hfmirror.server.requests import number, origin
+from hfmirror.server.rest import metadata
 
 _ON_A_PAGE = 50
 _TEXT_SHOWN = 512 * 1024  # bytes

@@ -34,7 +34,7 @@ from hfmirror.server.access import hub_of, require_identity, writable
 from hfmirror.server.answers import Problem, bad_request
 from hfmirror.server.bodies import receive
 from hfmirror.server.names import KINDS
-from hfmirror.server.repositories import Repo
+from hfmirror.server.repos.repositories import Repo
 from hfmirror.server.requests import origin
 from hfmirror.server.xet import grant, shard, storage, xorb
 from hfmirror.server.xet.rebuild import Lost, Progress, rebuild

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from hfmirror.gitcmd import GitFailed, git, git_bytes, succeeds
-from hfmirror.server import checks, discussions
 from hfmirror.server.answers import Problem, bad_request
-from hfmirror.server.bare import Commit
-from hfmirror.server.discussions import Discussion, Merge
+from hfmirror.server.git import checks
+from hfmirror.server.git.bare import Commit
+from hfmirror.server.git.writing import RefChanged, add_commit, move_ref
 from hfmirror.server.hub import Hub
-from hfmirror.server.repositories import Repo
-from hfmirror.server.writing import RefChanged, add_commit, move_ref
+from hfmirror.server.repos.repositories import Repo
+from hfmirror.server.talks import discussions
+from hfmirror.server.talks.discussions import Discussion, Merge
 
 _COMMITS_MAX = 250
 _DIFF_MAX = 4_000_000  # bytes of the files that are compared

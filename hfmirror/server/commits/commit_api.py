@@ -11,12 +11,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from hfmirror.server import checks, commits, discussions, operations, preupload
 from hfmirror.server.access import contributable, hub_of, refuse_writing, require_identity, writable
 from hfmirror.server.answers import Problem, bad_request, too_large
+from hfmirror.server.commits import commits, operations, preupload
+from hfmirror.server.git import checks
 from hfmirror.server.names import KINDS
-from hfmirror.server.repositories import Repo
+from hfmirror.server.repos.repositories import Repo
 from hfmirror.server.requests import is_true, json_object, origin, text, with_json
+from hfmirror.server.talks import discussions
 
 _API = '/api/{kind:kind}/{namespace:segment}/{name:segment}'
 _CHUNK = 1024 * 1024  # bytes that go to the thread at once

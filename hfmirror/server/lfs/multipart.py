@@ -32,9 +32,9 @@ from hfmirror.lfs import Pointer
 from hfmirror.server.answers import Problem, bad_request
 from hfmirror.server.bodies import receive
 from hfmirror.server.hub import Hub
-from hfmirror.server.repositories import Repo
+from hfmirror.server.lfs.signing import LIFETIME_S, signed_query, signed_repo
+from hfmirror.server.repos.repositories import Repo
 from hfmirror.server.requests import json_object
-from hfmirror.server.signing import LIFETIME_S, signed_query, signed_repo
 from hfmirror.store import ObjectStore
 
 MOST_PARTS = 1000  # of one object; those of a larger one are larger

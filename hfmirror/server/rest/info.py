@@ -12,14 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from hfmirror.server import metadata
 from hfmirror.server.access import hub_of, readable
 from hfmirror.server.answers import bad_request
-from hfmirror.server.bare import Bare, File
+from hfmirror.server.git.bare import Bare, File
 from hfmirror.server.hub import Hub
-from hfmirror.server.jsonable import Json, date_text
-from hfmirror.server.repositories import Repo
+from hfmirror.server.repos.repositories import Repo
 from hfmirror.server.requests import is_true
+from hfmirror.server.rest import metadata
+from hfmirror.server.rest.jsonable import Json, date_text
 
 
 class Subject:

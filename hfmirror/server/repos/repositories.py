@@ -25,7 +25,7 @@ from filelock import FileLock
 from hfmirror import durable, refs
 from hfmirror.server.answers import Elsewhere, Problem, bad_request, no_repository
 from hfmirror.server.names import KINDS, checked_repo_id
-from hfmirror.server.renames import Renames
+from hfmirror.server.repos.renames import Renames
 
 _ABANDONED_S = 24 * 3600  # after which nobody makes a repository any more
 _REMAINS = frozenset(('lfs', 'xet', 'discussions', 'hub.json'))

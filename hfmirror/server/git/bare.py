@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 from hfmirror import errors, lfs
 from hfmirror.gitcmd import GitFailed, git
 from hfmirror.server.answers import Problem, no_entry, no_revision
-from hfmirror.server.catfile import CatFiles
+from hfmirror.server.git.catfile import CatFiles
 from hfmirror.server.names import checked_revision, is_commit, served_path
 
 _KEPT = 40_000_000  # bytes of memory for what is kept

@@ -14,12 +14,12 @@ from starlette.routing import Route
 
 from hfmirror.server.access import hub_of, readable
 from hfmirror.server.answers import Problem, bad_request, no_entry
-from hfmirror.server.bare import Bare, File
-from hfmirror.server.jsonable import Json, date_text, dumped
-from hfmirror.server.lastcommits import last_commits
+from hfmirror.server.git.bare import Bare, File
+from hfmirror.server.git.lastcommits import last_commits
 from hfmirror.server.names import served_path
-from hfmirror.server.paging import cursor, read_cursor
 from hfmirror.server.requests import body, is_true, next_page, number, parse_object
+from hfmirror.server.rest.jsonable import Json, date_text, dumped
+from hfmirror.server.rest.paging import cursor, read_cursor
 
 _PAGE = 1000  # entries of one answer, and paths of one question
 _FURTHEST = 10**9

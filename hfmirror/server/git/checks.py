@@ -1,8 +1,8 @@
 """What must a commit satisfy to be taken in? Asked of a push by git's pre-receive hook, which runs this module, and of a
 commit over REST before it is made.
 
-    python -m hfmirror.server.checks push PLAIN_MAX REPO_TYPE  < git's lines `old new ref`
-    python -m hfmirror.server.checks card REPO_TYPE            < README.md
+    python -m hfmirror.server.git.checks push PLAIN_MAX REPO_TYPE  < git's lines `old new ref`
+    python -m hfmirror.server.git.checks card REPO_TYPE            < README.md
 
 Of a push every file is looked at that no ref leads to yet, in old commits too: what is in a history once is sent to all
 who clone it. Nothing is held in memory but one file at a time.
@@ -214,7 +214,7 @@ def _unknown_licences(values: Mapping[Any, Any]) -> list[str]:
 
 def _read_card_elsewhere(text: str, repo_type: str) -> CardReport:
     """Return the report of a process that is ended when it takes too long or too much memory."""
-    command = [sys.executable, '-P', '-m', 'hfmirror.server.checks', 'card', repo_type]
+    command = [sys.executable, '-P', '-m', 'hfmirror.server.git.checks', 'card', repo_type]
     try:
         done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=_CARD_S, check=True)
         return CardReport(**json.loads(done.stdout))

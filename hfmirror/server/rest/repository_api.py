@@ -24,13 +24,13 @@ from hfmirror.server.access import (
     writable,
 )
 from hfmirror.server.answers import Elsewhere, bad_request, forbidden, no_repository
+from hfmirror.server.git.writing import add_commit, add_tree, move_ref
 from hfmirror.server.hub import Hub
-from hfmirror.server.jsonable import date_text
 from hfmirror.server.names import KINDS, checked_repo_id
-from hfmirror.server.repositories import Repo, Taken
+from hfmirror.server.repos.repositories import Repo, Taken
 from hfmirror.server.requests import origin, text, with_json
+from hfmirror.server.rest.jsonable import date_text
 from hfmirror.server.tokens import Identity
-from hfmirror.server.writing import add_commit, add_tree, move_ref
 
 _SDKS = ('gradio', 'streamlit', 'docker', 'static')
 _VISIBILITIES = {'public': False, 'private': True, 'protected': True}

@@ -11,11 +11,11 @@ from starlette.routing import Route
 from hfmirror.gitcmd import GitFailed, git
 from hfmirror.server.access import hub_of, require_identity, writable
 from hfmirror.server.answers import Problem, bad_request, forbidden, no_revision
+from hfmirror.server.git.writing import RefChanged, add_tag, move_ref, ref_value
 from hfmirror.server.names import checked_ref_name, is_ref_name
-from hfmirror.server.repositories import Repo
-from hfmirror.server.repository_api import first_commit
+from hfmirror.server.repos.repositories import Repo
 from hfmirror.server.requests import text, with_json
-from hfmirror.server.writing import RefChanged, add_tag, move_ref, ref_value
+from hfmirror.server.rest.repository_api import first_commit
 
 _BODY_MAX = 1_000_000  # bytes
 _MESSAGE_MAX = 65_536  # characters

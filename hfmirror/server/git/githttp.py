@@ -36,7 +36,7 @@ from starlette.types import Receive, Scope, Send
 from hfmirror import gitcmd, output
 from hfmirror.server.access import hub_of, readable, writable
 from hfmirror.server.answers import Problem, answer, bad_request, too_large
-from hfmirror.server.repositories import Repo
+from hfmirror.server.repos.repositories import Repo
 
 _FETCH, _PUSH = 'upload-pack', 'receive-pack'
 _BLOCK = 64 * 1024  # bytes

@@ -16,9 +16,9 @@ from starlette.routing import Route
 from hfmirror import lfs
 from hfmirror.server.access import hub_of, readable
 from hfmirror.server.answers import Problem, no_entry
-from hfmirror.server.bare import Bare, File
 from hfmirror.server.bodies import FileBody
-from hfmirror.server.repositories import Repo
+from hfmirror.server.git.bare import Bare, File
+from hfmirror.server.repos.repositories import Repo
 from hfmirror.server.requests import is_true
 from hfmirror.store import ObjectStore
 

@@ -21,7 +21,7 @@ from starlette.requests import Request
 from hfmirror.server.access import hub_of
 from hfmirror.server.answers import Elsewhere, Problem, forbidden
 from hfmirror.server.names import KINDS
-from hfmirror.server.repositories import Repo
+from hfmirror.server.repos.repositories import Repo
 
 LIFETIME_S = 24 * 3600  # a large object takes its time, and the next one waits for it
 _PURPOSE = b'lfs\0'  # the key signs other things too

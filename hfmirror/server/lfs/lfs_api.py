@@ -19,13 +19,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from hfmirror.lfs import Pointer
-from hfmirror.server import multipart
 from hfmirror.server.access import hub_of, readable, writable
 from hfmirror.server.answers import Problem, bad_request
 from hfmirror.server.bodies import FileBody, receive_object
-from hfmirror.server.repositories import Repo
+from hfmirror.server.lfs import multipart
+from hfmirror.server.lfs.signing import LIFETIME_S, signed_query, signed_repo
+from hfmirror.server.repos.repositories import Repo
 from hfmirror.server.requests import json_object, origin
-from hfmirror.server.signing import LIFETIME_S, signed_query, signed_repo
 from hfmirror.store import ObjectStore
 
 TYPE = 'application/vnd.git-lfs+json'

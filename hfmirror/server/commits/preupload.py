@@ -12,9 +12,9 @@ from hfmirror import lfs
 from hfmirror.gitignore import Pattern, parse_line
 from hfmirror.ignore import IgnoreRules, named_by, rules_of
 from hfmirror.server.answers import bad_request
-from hfmirror.server.attributes import ATTRIBUTES, lfs_paths
-from hfmirror.server.bare import Bare, File
-from hfmirror.server.draft import Draft
+from hfmirror.server.commits.draft import Draft
+from hfmirror.server.git.attributes import ATTRIBUTES, lfs_paths
+from hfmirror.server.git.bare import Bare, File
 from hfmirror.server.names import checked_path
 from hfmirror.server.requests import text
 

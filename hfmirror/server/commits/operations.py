@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from hfmirror.server.answers import Problem, bad_request, too_large
-from hfmirror.server.draft import Kind
+from hfmirror.server.commits.draft import Kind
 from hfmirror.server.names import checked_path
 from hfmirror.server.requests import parse_object, text
 

@@ -14,14 +14,22 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from hfmirror.server import discussions, pull_requests
 from hfmirror.server.access import contributable, hub_of, readable, require_identity, writable
 from hfmirror.server.answers import Problem, bad_request, forbidden
-from hfmirror.server.bare import Commit
-from hfmirror.server.discussions import Discussion, Event, changing, checked_text, moment, new_event, save
-from hfmirror.server.jsonable import Json
-from hfmirror.server.repositories import Repo
+from hfmirror.server.git.bare import Commit
+from hfmirror.server.repos.repositories import Repo
 from hfmirror.server.requests import is_true, number, origin, text, with_json
+from hfmirror.server.rest.jsonable import Json
+from hfmirror.server.talks import discussions, pull_requests
+from hfmirror.server.talks.discussions import (
+    Discussion,
+    Event,
+    changing,
+    checked_text,
+    moment,
+    new_event,
+    save,
+)
 from hfmirror.server.tokens import Identity
 
 _PAGE = 50  # discussions

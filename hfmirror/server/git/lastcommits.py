@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from hfmirror.gitcmd import git
-from hfmirror.server.bare import Bare, moment
+from hfmirror.server.git.bare import Bare, moment
 
 _COMMITS = 20_000  # that are looked at; what was changed last before them has no answer
 _WORK = 10_000_000  # entries of trees that are read, and folders that are compared: a few seconds

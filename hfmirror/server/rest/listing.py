@@ -14,12 +14,12 @@ from starlette.routing import Route
 from hfmirror import errors
 from hfmirror.server.access import hub_of, identify, may_read
 from hfmirror.server.answers import Problem, bad_request
-from hfmirror.server.info import Subject, expanded, shown
-from hfmirror.server.jsonable import Json
 from hfmirror.server.names import KINDS
-from hfmirror.server.paging import cursor, read_cursor
-from hfmirror.server.repositories import Repo
+from hfmirror.server.repos.repositories import Repo
 from hfmirror.server.requests import is_true, next_page, number
+from hfmirror.server.rest.info import Subject, expanded, shown
+from hfmirror.server.rest.jsonable import Json
+from hfmirror.server.rest.paging import cursor, read_cursor
 
 _PAGE = 1000
 _SORTS = ('lastModified', 'createdAt', 'downloads', 'likes', 'trendingScore')

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from hfmirror.facts import architectures
 from hfmirror.facts.weights import Weights, main_weights, read_weights
 from hfmirror.readme import frontmatter
-from hfmirror.server.autoclass import transformers_info
-from hfmirror.server.bare import Bare, File
-from hfmirror.server.jsonable import TooMuch, plain
+from hfmirror.server.git.bare import Bare, File
+from hfmirror.server.rest.autoclass import transformers_info
+from hfmirror.server.rest.jsonable import TooMuch, plain
 from hfmirror.store import ObjectStore
 
 _CARD_MAX = 2 * 1024 * 1024  # bytes of a README.md that is read

@@ -13,17 +13,18 @@ from typing import NamedTuple
 
 from hfmirror import lfs
 from hfmirror.lfs import Pointer
-from hfmirror.server import checks, discussions
 from hfmirror.server.answers import Problem, bad_request, no_revision
-from hfmirror.server.attributes import ATTRIBUTES, lfs_paths
-from hfmirror.server.bare import Bare, File
-from hfmirror.server.draft import Draft
+from hfmirror.server.commits.draft import Draft
+from hfmirror.server.commits.operations import Commit, Delete, Operation, PutLfs
+from hfmirror.server.git import checks
+from hfmirror.server.git.attributes import ATTRIBUTES, lfs_paths
+from hfmirror.server.git.bare import Bare, File
+from hfmirror.server.git.packing import Pack
+from hfmirror.server.git.writing import NOBODY, RefChanged, add_commit, move_ref
 from hfmirror.server.hub import Hub
 from hfmirror.server.names import checked_revision
-from hfmirror.server.operations import Commit, Delete, Operation, PutLfs
-from hfmirror.server.packing import Pack
-from hfmirror.server.repositories import Repo
-from hfmirror.server.writing import NOBODY, RefChanged, add_commit, move_ref
+from hfmirror.server.repos.repositories import Repo
+from hfmirror.server.talks import discussions
 from hfmirror.store import ObjectStore
 
 _CARD = 'README.md'

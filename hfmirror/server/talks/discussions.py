@@ -21,9 +21,9 @@ from filelock import FileLock
 
 from hfmirror import durable
 from hfmirror.server.answers import Problem, bad_request, forbidden, no_revision
+from hfmirror.server.git.writing import move_ref
 from hfmirror.server.hub import Hub
-from hfmirror.server.repositories import Repo
-from hfmirror.server.writing import move_ref
+from hfmirror.server.repos.repositories import Repo
 
 TITLE_MAX = 200  # characters, as the Hub has it
 TEXT_MAX = 65_536  # characters of a description or comment

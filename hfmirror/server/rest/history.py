@@ -12,9 +12,9 @@ from starlette.routing import Route
 
 from hfmirror.gitcmd import git, git_bytes
 from hfmirror.server.access import hub_of, readable
-from hfmirror.server.bare import Bare, Commit, Node, Ref
-from hfmirror.server.jsonable import Json, date_text
+from hfmirror.server.git.bare import Bare, Commit, Node, Ref
 from hfmirror.server.requests import is_true, next_page, number
+from hfmirror.server.rest.jsonable import Json, date_text
 
 _PAGE, _PAGE_MAX = 50, 1000  # commits
 _LAST_PAGE = 10**7

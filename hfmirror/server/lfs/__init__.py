@@ -1,0 +1,1 @@
+"""Large files by git-lfs: the batch API, signed addresses, uploads in parts."""
