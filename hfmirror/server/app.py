@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import traceback
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -183,7 +184,7 @@ async def _system(request: Request, error: Exception) -> Response:
     if isinstance(error, OSError) and error.errno not in _NO_ROOM:
         return await _unexpected(request, error)
     output.error(f'{request.method} {request.scope["path"]}: {error}')
-    return answer(Problem(507, 'The disk of the server is full'), request.scope['path'])
+    return answer(Problem(507, f'The disk of the server: {os.strerror(errno.ENOSPC)}'), request.scope['path'])
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
