@@ -217,6 +217,12 @@ def test_merge_keys_that_multiply_are_refused_at_once():
     assert time.monotonic() - started < 2
 
 
+@pytest.mark.parametrize('key', ['!!merge x', '!<tag:yaml.org,2002:merge> x', '!!%6derge x'])
+def test_a_merge_key_by_its_tag_is_one(key):
+    with pytest.raises(frontmatter.YamlProblem):
+        frontmatter.parse(f'm: &m {{k: 1}}\nx:\n  {key}: [*m, *m]')
+
+
 def test_one_mapping_can_be_merged():
     values = frontmatter.parse('base: &b {k: 1}\nother:\n  <<: *b\n  l: 2')
     assert values['other'] == {'k': 1, 'l': 2}

@@ -177,3 +177,27 @@ def test_names_in_a_plot_are_escaped():
     svg = plots.plot('<b>', [('"><script>', 1.0)]).svg
     assert '<script' not in svg
     assert '<b>' not in svg
+
+
+@pytest.mark.parametrize(
+    'values',
+    [(0.71, 0.93), (0.26, 1.01), (3e-7, 9e-7), (12, 48_000), (-3, 5), (0, 0), (1e300, 1.1e300)],
+)
+def test_the_rules_of_a_plot_are_two_to_four_round_numbers(values):
+    svg = plots.plot('loss', [('v1', values[0]), ('v2', values[1])]).svg
+    marks = re.findall(r'text-anchor="end">([^<v]+)<', svg)
+    assert 2 <= len(set(marks)) <= 5
+    digits = {
+        mark.replace(',', '').lower().split('e')[0].strip('-').replace('.', '').strip('0') for mark in marks
+    }
+    assert all(len(number) <= 4 for number in digits)
+
+
+def test_values_that_no_plot_has_room_for_are_left_out(mirror, folder, hub):
+    folder.write('eval_results.json', '{"eval_loss": 1.7e308}')
+    mirror.push(folder, '--repo', 'local/m', '--tag', 'v1.0.0')
+    folder.write('eval_results.json', '{"eval_loss": 0.5}')
+    mirror.push(folder, '--repo', 'local/m', '--tag', 'v1.1.0')
+    status, _, html = look(hub, '/local/m/versions')
+    assert status == 200
+    assert html.count('<circle') == 1

@@ -209,7 +209,7 @@ def test_a_symbolic_link_for_a_namespace_takes_no_repository(hub, tmp_path):
 _KILLED = """
     import os, signal, sys
     from pathlib import Path
-    from hfmirror.server import {module}
+    from hfmirror.server.repos import {module}
     from hfmirror.server.hub import Hub
 
     def killed(*args, **kwargs):

@@ -114,7 +114,7 @@ def _brackets(yaml: str) -> int:
 
 def _refuse_merged_lists(yaml: str) -> None:
     """Raise YamlProblem for a merge key with a list: each level of ``<<: [*a, *a]`` doubles what is below it."""
-    if '<<' not in yaml:
+    if '<<' not in yaml and '!' not in yaml:
         return
     seen: set[int] = set()
     nodes = [_reader('safe').compose(yaml)]
@@ -124,12 +124,15 @@ def _refuse_merged_lists(yaml: str) -> None:
             continue
         seen.add(id(node))
         for part in node.value:
-            if isinstance(part, tuple) and part[0].value == '<<' and isinstance(part[1].value, list):
-                merged = part[1].value
-                if merged and not isinstance(merged[0], tuple):
-                    mark = part[0].start_mark
-                    raise YamlProblem('a list is merged; write its keys out', mark.line + 1, mark.column + 1)
+            if isinstance(part, tuple) and _merges_list(*part):
+                mark = part[0].start_mark
+                raise YamlProblem('a list is merged; write its keys out', mark.line + 1, mark.column + 1)
             nodes += part if isinstance(part, tuple) else [part]
+
+
+def _merges_list(key: Any, value: Any) -> bool:
+    # A key merges by its tag: << has it, and so can any other be given it.
+    return str(key.tag).endswith(':merge') and value.id == 'sequence'
 
 
 def _reader(kind: str) -> Any:

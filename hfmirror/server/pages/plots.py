@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
@@ -55,7 +56,11 @@ def _y(value: float, low: float, high: float) -> float:
 
 
 def _marks(low: float, high: float) -> list[float]:
-    return [low + (high - low) * part for part in (0.1, 0.5, 0.9)]
+    """Return two to four round numbers between two others: steps of 1, 2 or 5 and their tens."""
+    least = (high - low) / 4
+    ten = 10.0 ** math.floor(math.log10(least))
+    step = next(ten * part for part in (1, 2, 5, 10) if ten * part >= least)
+    return [step * n for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def _rule(value: float, low: float, high: float) -> str:

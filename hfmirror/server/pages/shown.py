@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ from hfmirror.versions import VersionInfo
 _COLUMNS = 8  # metrics in the table of versions
 _PLOTS = 24
 _POINTS = 200  # versions in one plot
+_LARGEST = 1e300  # the difference of two values must be a number too; what is no number is not drawn
 _FEW = 3  # metrics of one repository in a list
 _TAGS = 14
 
@@ -88,9 +88,9 @@ def plots(versions: Sequence[VersionInfo]) -> list[Plot]:
     found = []
     for name in columns(versions)[:_PLOTS]:
         points = [(version.name, version.metrics[name]) for version in by_date if name in version.metrics]
-        finite = [point for point in points if math.isfinite(point[1])][-_POINTS:]
-        if finite:
-            found.append(plot(name, finite))
+        drawn = [point for point in points if abs(point[1]) < _LARGEST][-_POINTS:]
+        if drawn:
+            found.append(plot(name, drawn))
     return found
 
 
