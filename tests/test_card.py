@@ -326,6 +326,9 @@ def test_metric_has_its_change_since_the_newest_version_that_has_it():
         (10, 12, '+2'),
         (90_868_376, 45_434_188, '-45,434,188'),
         (0, 1.25e-07, '+1.25e-07'),
+        (1.7e308, 0.5, '-1.7e+308'),
+        (1e30, 0.123, '-1e+30'),
+        (-1.7e308, 1.7e308, '+1.79769e+308'),
     ],
 )
 def test_change_is_exact_to_the_digits_shown(old, new, shown):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from decimal import Decimal
 
 from hfmirror.output import human_number
@@ -39,8 +40,11 @@ def change(old: float, new: float) -> str:
     if not difference:
         return 'unchanged'
     _, dot, places = human_number(new).partition('.')
-    rounded = round(difference, len(places)) if dot and places.isdigit() else difference
-    return f'{"+" if difference > 0 else "-"}{human_number(abs(float(rounded or difference)))}'
+    # Beyond Decimal's 28 digits there is nothing to round, and two numbers may be further apart than any number is large.
+    fine = dot and places.isdigit() and difference.adjusted() + len(places) < 28
+    rounded = round(difference, len(places)) if fine else difference
+    distance = min(abs(float(rounded or difference)), sys.float_info.max)
+    return f'{"+" if difference > 0 else "-"}{human_number(distance)}'
 
 
 def finite(value: object) -> bool:
