@@ -101,3 +101,21 @@ def hub(tmp_path):
 
     with running_hub(tmp_path / 'hfmirror' / 'hub') as running:
         yield running
+
+
+@pytest.fixture(scope='module')
+def shared_hub(tmp_path_factory):
+    """One Hub for all tests of a file, each of which has a repository of its own."""
+    from hfmirror.server import running_hub
+
+    with running_hub(tmp_path_factory.mktemp('hub')) as running:
+        yield running
+
+
+@pytest.fixture(scope='module')
+def client(shared_hub, tmp_path_factory):
+    """The stock huggingface_hub in a process of its own, as a user of the shared Hub."""
+    from tests.support.clients import Client
+
+    with Client(shared_hub, tmp_path_factory.mktemp('ada')) as running:
+        yield running

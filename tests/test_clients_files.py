@@ -4,24 +4,15 @@ from itertools import count
 
 import pytest
 
-from hfmirror.server import running_hub
-from tests.support.clients import Client, run_python
+from tests.support.clients import run_python
 
 WEIGHTS = bytes(range(256)) * 4000
 CARD = '---\nlicense: mit\ntags:\n- tiny\n---\n\n# Tiny\n\nMy own words.\n'
 
 
 @pytest.fixture(scope='module')
-def hub(tmp_path_factory):
-    """One Hub for all tests of this file: each has a repository of its own."""
-    with running_hub(tmp_path_factory.mktemp('hub')) as running:
-        yield running
-
-
-@pytest.fixture(scope='module')
-def client(hub, tmp_path_factory):
-    with Client(hub, tmp_path_factory.mktemp('ada')) as running:
-        yield running
+def hub(shared_hub):
+    return shared_hub
 
 
 _numbers = count()

@@ -16,7 +16,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from hfmirror.server import running_hub, tokens
+from hfmirror.server import tokens
 from tests.support.clients import Client
 from tests.support.mirror import git, git_bytes
 
@@ -24,16 +24,8 @@ WEIGHTS = bytes(range(256)) * 400
 
 
 @pytest.fixture(scope='module')
-def hub(tmp_path_factory):
-    """One Hub for all tests of this file: each has a repository of its own."""
-    with running_hub(tmp_path_factory.mktemp('hub')) as running:
-        yield running
-
-
-@pytest.fixture(scope='module')
-def client(hub, tmp_path_factory):
-    with Client(hub, tmp_path_factory.mktemp('ada')) as running:
-        yield running
+def hub(shared_hub):
+    return shared_hub
 
 
 _numbers = count()

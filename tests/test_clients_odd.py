@@ -45,16 +45,8 @@ NAMES = [
 
 
 @pytest.fixture(scope='module')
-def hub(tmp_path_factory):
-    """One Hub for all tests of this file that do not start their own."""
-    with running_hub(tmp_path_factory.mktemp('hub')) as running:
-        yield running
-
-
-@pytest.fixture(scope='module')
-def client(hub, tmp_path_factory):
-    with Client(hub, tmp_path_factory.mktemp('ada')) as running:
-        yield running
+def hub(shared_hub):
+    return shared_hub
 
 
 @pytest.fixture(scope='module')

@@ -20,7 +20,7 @@ from huggingface_hub import HfApi, hf_hub_download
 
 from tests.support.mirror import git
 from tests.support.rest import call
-from tests.support.serving import assert_root_is_whole, half, serving
+from tests.support.serving import assert_root_is_whole, half, serving, until
 
 REPO = 'local/m'
 API = f'/api/models/{REPO}'
@@ -173,13 +173,6 @@ def bytes_in(root):
     return sum(path.stat().st_size for path in Path(root).rglob('*') if path.is_file())
 
 
-def wait_until(true):
-    deadline = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < deadline, 'waited for 10 s'
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize('way', WAYS)
 def test_sigkill_in_the_middle_leaves_what_was_acknowledged_and_nothing_half(
     way, root, acknowledged, tmp_path
@@ -189,7 +182,7 @@ def test_sigkill_in_the_middle_leaves_what_was_acknowledged_and_nothing_half(
         before, size = visible(root), bytes_in(root)
         sock = upload.begin(hub)
         if way is not rest_commit:  # whose file has no name
-            wait_until(lambda: bytes_in(root) > size)
+            until(lambda: bytes_in(root) > size)
         hub.kill()
         sock.close()
     assert visible(root) == before
@@ -207,10 +200,10 @@ def test_a_client_that_hangs_up_in_the_middle_leaves_nothing(way, root, acknowle
         before, size = visible(root), bytes_in(root)
         sock = upload.begin(hub)
         if way is not rest_commit:
-            wait_until(lambda: bytes_in(root) > size)
+            until(lambda: bytes_in(root) > size)
         sock.close()
         # A part that did not come whole keeps its place in the file of all parts.
-        wait_until(lambda: way is lfs_part or bytes_in(root) == size)
+        until(lambda: way is lfs_part or bytes_in(root) == size)
         assert visible(root) == before
         assert_root_is_whole(root)
         assert_served(hub, acknowledged, tmp_path)
@@ -240,7 +233,7 @@ def test_a_full_disk_is_said_and_leaves_what_was_acknowledged(way, small_disk, t
         answer = upload.send(hub)
         assert is_refused(answer), answer
         assert visible(root) == before
-        wait_until(lambda: way is lfs_part or bytes_in(root) == size)
+        until(lambda: way is lfs_part or bytes_in(root) == size)
         assert_root_is_whole(root)
         assert_served(hub, files, tmp_path)
         filler.unlink()

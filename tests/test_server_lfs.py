@@ -11,9 +11,8 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx2
@@ -24,6 +23,7 @@ from hypothesis import strategies as st
 from hfmirror.server import running_hub, tokens
 from hfmirror.server.lfs import signing
 from tests.support.mirror import git
+from tests.support.serving import half_sent, until
 
 _TYPE = 'application/vnd.git-lfs+json'
 _EMPTY = hashlib.sha256().hexdigest()
@@ -583,24 +583,6 @@ def test_several_uploads_of_one_object_at_once_all_end_well(lfs):
         answers = list(threads.map(lambda _: lfs.http.put(href, content=content), range(4)))
     assert [answer.status_code for answer in answers] == [200] * 4
     assert lfs.stored() == {sha256(content): content}
-
-
-@contextmanager
-def half_sent(href, content):
-    """Send half of a body, and give the connection."""
-    parts = urlsplit(href)
-    with socket.create_connection((parts.hostname, parts.port)) as connection:
-        head = f'PUT {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: {len(content)}\r\n\r\n'
-        connection.sendall(head.encode() + content[: len(content) // 2])
-        yield connection
-
-
-def until(true):
-    """Return as soon as ``true`` is, and fail when it does not become so."""
-    end = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_a_client_that_hangs_up_in_the_middle_leaves_nothing(lfs):

@@ -7,12 +7,10 @@ import hashlib
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -25,6 +23,7 @@ from hfmirror.server import running_hub, tokens
 from hfmirror.server.lfs import multipart
 from tests.support.clients import Client, environment
 from tests.support.mirror import git
+from tests.support.serving import half_sent, until
 
 _PART = 50_000
 _LIMITS = {'multipart_from': 2 * _PART, 'part_size': _PART}
@@ -252,24 +251,6 @@ def test_a_part_that_the_object_does_not_have_is_not_found(sending, number):
     url = sending.urls[0].replace('/1?', f'/{number}?')
     assert _HTTP.put(url, content=b'x' * _PART).status_code == 404
     assert sending.stored() == {}
-
-
-@contextmanager
-def half_sent(href, content):
-    """Send half of a body, and give the connection."""
-    parts = urlsplit(href)
-    with socket.create_connection((parts.hostname, parts.port)) as connection:
-        head = f'PUT {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: {len(content)}\r\n\r\n'
-        connection.sendall(head.encode() + content[: len(content) // 2])
-        yield connection
-
-
-def until(true):
-    """Return as soon as ``true`` is, and fail when it does not become so."""
-    end = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def _upload_folder(sending):

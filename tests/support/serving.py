@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -96,3 +97,18 @@ def assert_root_is_whole(root):
         git('fsck', '--full', '--strict', '--no-dangling', cwd=path)
         for found in (path / 'lfs' / 'objects').glob('*/*/*'):
             assert hashlib.sha256(found.read_bytes()).hexdigest() == found.name, found
+
+
+def half_sent(url, content):
+    """Begin a PUT to a URL, send half of the content, and return the open socket, which closes as a context."""
+    parts = urlsplit(url)
+    target = f'{parts.path}?{parts.query}' if parts.query else parts.path
+    return half(f'{parts.scheme}://{parts.netloc}', 'PUT', target, {}, content)
+
+
+def until(true, timeout_s=20):
+    """Return as soon as ``true`` is, and fail when it does not become so."""
+    end = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < end, f'waited for {timeout_s} s'
+        time.sleep(0.01)
