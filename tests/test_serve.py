@@ -19,6 +19,7 @@ from contextlib import contextmanager
 import pytest
 
 from hfmirror.server import running_hub
+from hfmirror.server.xet import storage
 
 
 @contextmanager
@@ -258,3 +259,26 @@ def test_the_token_is_in_no_file_below_the_root(tmp_path):
         token = hub.token.encode()
         ask(f'{hub.endpoint}/api/whoami-v2', hub.token)
     assert [path for path in root.rglob('*') if path.is_file() and token in path.read_bytes()] == []
+
+
+def test_gc_gives_back_the_space_of_finished_xet_uploads(tmp_path):
+    root = tmp_path / 'root'
+    with running_hub(root) as hub:
+        path = hub.hub.repositories.create('model', 'local/m', {}).path
+    generation = path / 'xet' / storage.current(path)
+    (generation / ('0' * 64)).write_bytes(bytes(1000))
+    os.utime(generation, (0, 0))
+    done = run('--root', str(root), '--gc', '--json')
+    assert json.loads(done.stdout) == {'freed': 1000}
+    assert not generation.exists()
+
+
+def test_gc_leaves_an_upload_under_way_alone(tmp_path):
+    root = tmp_path / 'root'
+    with running_hub(root) as hub:
+        path = hub.hub.repositories.create('model', 'local/m', {}).path
+    generation = path / 'xet' / storage.current(path)
+    (generation / ('0' * 64)).write_bytes(bytes(1000))
+    done = run('--root', str(root), '--gc')
+    assert done.stderr == '0 B given back\n'
+    assert generation.exists()
