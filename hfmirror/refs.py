@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,13 +13,23 @@ from tempfile import mkdtemp
 from typing import NamedTuple
 
 from hfmirror import errors, message, versions
-from hfmirror.gitcmd import GitFailed, git, meaning
+from hfmirror.gitcmd import GitFailed, git, git_bytes, meaning
 from hfmirror.target import Target
 from hfmirror.versions import VersionInfo
 
 _TAG_FORMAT = '%00'.join(
-    ['%(refname:strip=2)', '%(objectname)', '%(*objectname)', '%(creatordate:unix)', '%(contents)', '']
+    f'%({field})'
+    for field in (
+        'refname:strip=2',
+        'objectname',
+        '*objectname',
+        'creatordate:unix',
+        'objecttype',
+        'objectsize',
+    )
 )
+# Bytes of one tag whose text is read, and of all that are: a release says a few thousand.
+_TEXT_MAX, _TEXTS_MAX = 1024 * 1024, 32 * 1024 * 1024
 
 
 class Refs(NamedTuple):
@@ -36,7 +46,7 @@ def ls_remote(target: Target, *, cwd: Path | None = None) -> Refs:
         listing = git('ls-remote', '-q', '--', target.git_url, *patterns, cwd=cwd)
     except GitFailed as e:
         raise meaning(e, str(target)) from e
-    refs = {name: object_id for object_id, _, name in (line.partition('\t') for line in listing.splitlines())}
+    refs = {name: object_id for object_id, _, name in (line.partition('\t') for line in listing.split('\n'))}
     names = [name[10:] for name in refs if name.startswith('refs/tags/') and not name.endswith('^{}')]
     tags = {
         name: (refs[f'refs/tags/{name}'], refs.get(f'refs/tags/{name}^{{}}', refs[f'refs/tags/{name}']))
@@ -59,16 +69,51 @@ def find_version(refs: Refs, name: str, what: str, *, prefix: str = 'v') -> tupl
     return tag, refs.tags[tag][1]
 
 
-def tags_in(git_dir: Path, *, prefix: str = 'v') -> list[VersionInfo]:
-    """Return the tags of a repository on this machine that hfmirror can order, newest first. Reads no file's content."""
+def tags_in(git_dir: Path, *, prefix: str = 'v', env: Mapping[str, str] | None = None) -> list[VersionInfo]:
+    """Return the tags of a repository on this machine that hfmirror can order, newest first. Reads no file's content.
+
+    A tag whose text is too long for one of a release tells its name, date and commit alone. ``env`` is for git.
+    """
     try:
-        answer = git('for-each-ref', f'--format={_TAG_FORMAT}', 'refs/tags', cwd=git_dir)
+        answer = git('for-each-ref', f'--format={_TAG_FORMAT}', 'refs/tags', cwd=git_dir, env=env)
+        tags = [_Tag(*line.split('\0')) for line in answer.split('\n') if line]
+        kinds = {tag: found.kind for tag in tags if (found := versions.parse(tag.name, prefix=prefix))}
+        texts = _texts(git_dir, kinds, env)
     except GitFailed as e:
         raise meaning(e, str(git_dir)) from e
-    fields = answer.split('\0')
-    rows = [fields[i : i + 5] for i in range(0, len(fields) - 5, 5)]
-    infos = (_version_info([row[0].lstrip('\n'), *row[1:]], prefix) for row in rows)
-    return versions.newest_first((info for info in infos if info is not None), prefix=prefix)
+    infos = [_version_info(tag, kind, texts.get(tag.oid, '')) for tag, kind in kinds.items()]
+    return versions.newest_first(infos, prefix=prefix)
+
+
+class _Tag(NamedTuple):
+    """A tag as git tells of it; ``commit`` is empty for a lightweight one, whose ``oid`` is the commit."""
+
+    name: str
+    oid: str
+    commit: str
+    seconds: str
+    kind: str
+    size: str
+
+
+def _texts(git_dir: Path, tags: Iterable[_Tag], env: Mapping[str, str] | None) -> dict[str, str]:
+    """Return {object: text} of tags, of a lightweight one its commit's; what is too long is left out."""
+    left, asked = _TEXTS_MAX, []
+    for tag in tags:
+        if tag.kind in ('tag', 'commit') and int(tag.size) <= min(left, _TEXT_MAX):
+            left -= int(tag.size)
+            asked.append(tag.oid)
+    if not asked:
+        return {}
+    answer, at = git_bytes('cat-file', '--batch', cwd=git_dir, stdin='\n'.join([*asked, '']), env=env), 0
+    texts = {}
+    for oid in asked:
+        end = answer.index(b'\n', at)
+        size = int(answer[at:end].split()[2])
+        content = answer[end + 1 : end + 1 + size]
+        texts[oid] = content.partition(b'\n\n')[2].decode('utf-8', 'surrogateescape')
+        at = end + 2 + size
+    return texts
 
 
 def fetched_tags(target: Target, git_dir: Path, refs: Refs, *, prefix: str = 'v') -> list[VersionInfo]:
@@ -125,13 +170,8 @@ def create_bare(path: Path, branch: str) -> None:
         shutil.rmtree(new, ignore_errors=True)
 
 
-def _version_info(row: Sequence[str], prefix: str) -> VersionInfo | None:
-    name, object_id, commit, seconds, text = row
-    version = versions.parse(name, prefix=prefix)
-    if version is None:
-        return None
+def _version_info(tag: _Tag, kind: str, text: str) -> VersionInfo:
     facts = message.read_tag(text)
-    date = datetime.fromtimestamp(int(seconds or 0), UTC)
-    return VersionInfo(
-        name, version.kind, commit or object_id, date, facts.size, facts.files, facts.metrics, facts.message
-    )
+    date = datetime.fromtimestamp(int(tag.seconds or 0), UTC)
+    commit = tag.commit or tag.oid
+    return VersionInfo(tag.name, kind, commit, date, facts.size, facts.files, facts.metrics, facts.message)

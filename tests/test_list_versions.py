@@ -8,7 +8,7 @@ from datetime import datetime
 
 import pytest
 
-from hfmirror import message
+from hfmirror import message, refs
 from tests.support.githost import GitHost
 from tests.support.mirror import bare, git
 
@@ -42,6 +42,26 @@ def tag_remote(remote, tags, *, seconds=1):
 def listed(mirror, *args, code=0):
     done = mirror.run('list-versions', '--remote', 'local', '--repo', mirror.repo, *args, '--json', code=code)
     return done.json if code == 0 else done
+
+
+def test_a_tag_with_a_text_that_is_too_long_is_listed_without_it(mirror):
+    tag_remote(mirror.remote, {'v1.0.0': 'x' * (refs._TEXT_MAX + 1), 'v1.1.0': 'short'})
+    assert [(one['name'], one['message']) for one in listed(mirror)] == [('v1.1.0', 'short'), ('v1.0.0', '')]
+
+
+def test_no_more_text_of_all_tags_is_read_than_fits(mirror, monkeypatch):
+    monkeypatch.setattr(refs, '_TEXTS_MAX', 1000)
+    tag_remote(mirror.remote, {f'v1.{number}.0': 'x' * 300 for number in range(9)})
+    texts = [version.message for version in refs.tags_in(mirror.remote)]
+    assert len(texts) == 9
+    assert 0 < sum(map(bool, texts)) < 4
+
+
+@pytest.mark.parametrize('what', ['main:config.json', 'main^{tree}'])
+def test_a_tag_of_no_commit_is_listed_without_a_text(mirror, what):
+    tag_remote(mirror.remote, {'v1.0.0': 'first'})
+    git('update-ref', 'refs/tags/v2.0.0', git('rev-parse', what, cwd=mirror.remote), cwd=mirror.remote)
+    assert {one['name']: one['message'] for one in listed(mirror)} == {'v2.0.0': '', 'v1.0.0': 'first'}
 
 
 def names(versions):

@@ -212,6 +212,24 @@ def test_other_machines_are_let_in_with_a_token(tmp_path):
         assert ask(f'http://127.0.0.1:{port}/api/whoami-v2', 'a-secret-of-hers') == 200
 
 
+def test_it_answers_to_a_name_that_it_was_given(tmp_path):
+    with serving('--name', 'hub.example.org') as (endpoint, _, _process):
+        codes = []
+        for name in ('hub.example.org', 'evil.example'):
+            request = urllib.request.Request(f'{endpoint}/api/models', headers={'Host': name})
+            try:
+                codes.append(urllib.request.urlopen(request).status)
+            except urllib.error.HTTPError as e:
+                codes.append(e.code)
+    assert codes == [200, 421]
+
+
+def test_a_name_that_is_an_address_is_refused():
+    done = run('--name', 'https://hub.example.org')
+    assert done.returncode == 2
+    assert '--name hub.example.org' in done.stderr
+
+
 def test_a_port_that_is_taken_is_said_to_be():
     with socket.socket() as taken:
         taken.bind(('127.0.0.1', 0))

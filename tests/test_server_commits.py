@@ -868,7 +868,7 @@ def half_sent(hub):
     lines = [line('header', summary='s'), *(file(f'{i}.txt', f'{i}' * 2_000_000) for i in range(10, 30))]
     body = b''.join(lines)
     connection.sendall(
-        b'POST /api/models/local/x/commit/main HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\n'
+        b'POST /api/models/local/x/commit/main HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n'
         b'Authorization: Bearer %s\r\nContent-Length: %d\r\n\r\n' % (hub.token.encode(), len(body))
     )
     connection.sendall(body[: len(body) // 2])

@@ -79,6 +79,19 @@ def test_a_number_whose_ref_is_there_is_not_used(api, path):
     assert api.create_discussion('local/x', 'A question').num == 2
 
 
+@pytest.mark.parametrize('what', ['main', 'main:a.txt', 'main^{tree}'])
+def test_a_number_whose_ref_was_pushed_is_not_used_whatever_it_leads_to(api, path, what):
+    git('update-ref', 'refs/pr/1', head(path, what), cwd=path)
+    assert api.create_pull_request('local/x', 'Two').num == 2
+
+
+@pytest.mark.parametrize('what', ['main', 'main:a.txt'])
+def test_a_ref_without_a_discussion_is_no_discussion(hub, api, path, what):
+    git('update-ref', 'refs/pr/7', head(path, what), cwd=path)
+    answers = [call(hub, 'GET', f'{BASE}/7'), call(hub, 'POST', f'{BASE}/7/comment', {'comment': 'x'})]
+    assert [answer.status for answer in answers] == [404, 404]
+
+
 def test_its_address_is_below_the_repository(hub, api):
     answer = call(hub, 'POST', BASE, {'title': 'A question', 'description': 'Why?', 'pullRequest': False})
     assert answer.json == {'num': 1, 'url': f'{hub.endpoint}/local/x/discussions/1', 'pullRequest': False}
@@ -178,7 +191,7 @@ def test_discussions_are_listed_newest_first_and_by_what_is_asked_for(api, ada, 
 def test_many_discussions_come_in_pages(hub, api):
     repo = hub.hub.repositories.find('model', 'local', 'x')
     for _ in range(51):
-        discussions.open_discussion(hub.hub, repo, author='ada', title='Again', description='')
+        discussions.open_discussion(repo, author='ada', title='Again', description='')
     assert len(call(hub, 'GET', BASE).json['discussions']) == 50
     assert [one.num for one in api.get_repo_discussions('local/x')] == list(range(51, 0, -1))
 
@@ -340,6 +353,17 @@ def test_histories_with_nothing_in_common_are_not_merged(api, path, ready):
     git('update-ref', 'refs/pr/1', alone, cwd=path)
     with pytest.raises(HfHubHTTPError, match='no commit in common'):
         api.merge_pull_request('local/x', 1)
+
+
+def test_one_with_nothing_in_common_with_its_base_is_shown(api, path, ready):
+    orphan = git('commit-tree', head(path, 'main^{tree}'), '-m', 'alone', cwd=path)
+    git('update-ref', 'refs/pr/1', orphan, cwd=path)
+    assert details(api).conflicting_files is True
+
+
+def test_one_whose_ref_leads_to_no_commit_is_shown(api, path, ready):
+    git('update-ref', 'refs/pr/1', head(path, 'main:a.txt'), cwd=path)
+    assert details(api).title == 'Better'
 
 
 def test_one_without_a_commit_is_not_merged(api, path):

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from hfmirror import lfs
 from hfmirror.server import RunningHub, running_hub
 from hfmirror.server.git import githttp
+from hfmirror.server.git.objects import COMMIT_MAX, TREE_MAX
 from hfmirror.server.repos.repositories import Repo
 from hfmirror.server.tokens import NewToken
 from tests.support.mirror import git
@@ -525,6 +526,37 @@ def test_a_tree_that_leads_out_of_a_checkout_is_refused(work):
     assert 'rejected' in work.refused('bad')
 
 
+LONG = 'x' * (COMMIT_MAX + 1)
+
+
+def test_a_commit_with_a_message_that_is_too_long_is_refused(work):
+    (work.path / 'message').write_text(LONG)
+    work.git('commit', '-q', '--allow-empty', '-F', 'message')
+    work.commit({'a.txt': 'x'})
+    said = work.refused('main')
+    assert (
+        'remote: Your push was rejected because it contains a commit, tag or folder that is too large.'
+        in said
+    )
+    assert f'remote:   - commit {work.git("rev-parse", "main~1")} (ref: refs/heads/main)' in said
+
+
+def test_a_tag_with_a_message_that_is_too_long_is_refused(work):
+    (work.path / 'message').write_text(LONG)
+    work.git('tag', '-a', 'v1.0.0', '-F', 'message')
+    said = work.refused('v1.0.0')
+    assert f'remote:   - tag {work.git("rev-parse", "v1.0.0")} (ref: refs/tags/v1.0.0)' in said
+
+
+def test_a_folder_of_too_many_files_is_refused(work):
+    blob = work.git('rev-parse', 'HEAD:config.json')
+    number = TREE_MAX // 256
+    rows = b''.join(b'100644 blob %s\t%s%07d\0' % (blob.encode(), b'n' * 240, n) for n in range(number))
+    tree = told('mktree', '-z', cwd=work.path, stdin=rows).decode().strip()
+    commit = work.git('commit-tree', '-p', 'HEAD', '-m', 'many', tree)
+    assert f'remote:   - tree {tree} (ref: refs/heads/many)' in work.refused(f'{commit}:refs/heads/many')
+
+
 # -- who may
 
 
@@ -751,7 +783,7 @@ def hanging_up(hub, head, body):
 
 def _push_head(hub, length):
     return (
-        f'POST /local/bert.git/{RECEIVE} HTTP/1.1\r\nHost: hub\r\n{header(hub.token)}\r\n'
+        f'POST /local/bert.git/{RECEIVE} HTTP/1.1\r\nHost: localhost\r\n{header(hub.token)}\r\n'
         f'Content-Type: application/x-{RECEIVE}-request\r\nContent-Length: {length}\r\n\r\n'
     )
 
@@ -767,6 +799,41 @@ def test_a_push_that_breaks_off_leaves_nothing(hub, work):
     assert work.remote('rev-parse', 'main') == old
     work.remote('fsck', '--full', '--strict')
     work.git('push', '-q', 'origin', 'main')
+
+
+def test_who_comes_while_as_many_as_may_push_at_once_waits(tmp_path, monkeypatch):
+    monkeypatch.setattr(githttp, '_AT_ONCE', 1)
+    with running_hub(tmp_path / 'hub') as hub:
+        repo = hub.hub.repositories.create('model', 'local/bert', {})
+        clone = Clone(tmp_path / 'work', hub, repo)
+        clone.commit({'a.txt': 'x'})
+        with hanging_up(hub, _push_head(hub, 1000), b''):
+            until(lambda: processes(repo), 'git was not started')
+            push = subprocess.Popen(['git', 'push', '-q', 'origin', 'main'], cwd=clone.path)
+            assert git('ls-remote', clone.url, cwd=clone.path) == ''
+            assert (push.poll(), len(processes(repo))) == (None, 1)
+        assert push.wait(timeout=30) == 0
+
+
+def test_a_push_that_falls_silent_is_ended(hub, work, monkeypatch):
+    monkeypatch.setattr(githttp, '_SILENCE_S', 0.3)
+    with hanging_up(hub, _push_head(hub, 1000), b'00') as connection:
+        assert connection.recv(100).startswith(b'HTTP/1.1 ')
+        until(lambda: not processes(work.repo), 'git goes on')
+
+
+def test_a_fetch_whose_answer_is_not_taken_is_ended(hub, work, monkeypatch):
+    work.commit({f'{n}.txt': base64.b64encode(os.urandom(5_000_000)) for n in range(4)})
+    work.git('push', '-q', 'origin', 'main')
+    monkeypatch.setattr(githttp, '_SILENCE_S', 0.3)
+    body = packet(f'want {work.git("rev-parse", "main")}\n'.encode()) + b'0000' + packet(b'done\n')
+    head = (
+        f'POST /local/bert.git/{UPLOAD} HTTP/1.1\r\nHost: localhost\r\n'
+        f'Content-Type: application/x-{UPLOAD}-request\r\nContent-Length: {len(body)}\r\n\r\n'
+    )
+    with hanging_up(hub, head, body) as connection:
+        assert connection.recv(100).startswith(b'HTTP/1.1 200')
+        until(lambda: not processes(work.repo), 'git goes on')
 
 
 def test_a_push_cut_off_by_the_end_of_the_server_leaves_nothing(tmp_path):
@@ -826,7 +893,7 @@ def test_who_hangs_up_in_a_clone_ends_gits_processes(hub, work):
     tip = work.remote('rev-parse', 'main').encode()
     body = packet(b'want ' + tip + b' ofs-delta\n') + b'0000' + packet(b'done\n')
     head = (
-        f'POST /local/bert.git/{UPLOAD} HTTP/1.1\r\nHost: hub\r\nContent-Type: application/x-{UPLOAD}-request\r\n'
+        f'POST /local/bert.git/{UPLOAD} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-{UPLOAD}-request\r\n'
         f'Content-Length: {len(body)}\r\n\r\n'
     )
     with hanging_up(hub, head, body) as connection:

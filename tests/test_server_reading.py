@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
+from hfmirror.server.git.objects import COMMIT_MAX, parse_commit
 from hfmirror.server.hub import Hub
 from tests.support.clients import Client
 from tests.support.mirror import bare, git
@@ -374,6 +375,25 @@ def test_damaged_repository_does_not_hide_the_others(hub, model):
     assert _ids(call(hub, 'GET', '/api/models')) == {'local/x'}
 
 
+def test_repository_damaged_below_its_root_does_not_hide_the_others(hub, model):
+    broken = Repository(hub, 'local/broken')
+    broken.commit({'notes/deep/a.txt': 'a'})
+    broken.git('repack', '-adq')
+    broken.git('unpack-objects', '-q', stdin=_unpacked(broken.path))
+    oid = broken.git('rev-parse', 'main:notes')
+    (broken.path / 'objects' / oid[:2] / oid[2:]).unlink()
+    assert _ids(call(hub, 'GET', '/api/models?full=true')) == {'local/x'}
+
+
+def _unpacked(path):
+    """Take the packs of a repository away, and return the one there was."""
+    (pack,) = (path / 'objects' / 'pack').glob('*.pack')
+    content = pack.read_bytes()
+    for file in pack.parent.iterdir():
+        file.unlink()
+    return content
+
+
 # -- refs and history
 
 
@@ -425,6 +445,85 @@ def test_commit_from_beyond_the_calendar_is_shown(repo):
     repo.moves_to(repo.commit_object(seconds=10**14))
     assert repo.get('/commits/main')[0]['date'] in ('9999-12-31T23:59:59.000Z', '1970-01-01T00:00:00.000Z')
     assert repo.get()['lastModified'] == '1970-01-01T00:00:00.000Z'
+
+
+def test_a_commit_by_path_with_a_long_message_is_shown_cut(repo):
+    repo.commit({'a': '1'}, message='x' * 3 * COMMIT_MAX)
+    title = repo.get('/commits/main')[0]['title']
+    assert len(title) <= COMMIT_MAX
+    assert set(title) == {'x'}
+
+
+def test_many_long_messages_are_cut_to_what_one_answer_holds(repo, monkeypatch):
+    monkeypatch.setattr('hfmirror.server.git.bare._LOG_MAX', 4000)
+    for i in range(3):
+        repo.commit({'a': str(i)}, message='title\n\n' + 'x' * 5000)
+    shown = repo.get('/commits/main')
+    assert [one['title'] for one in shown] == ['title'] * 3 + ['initial commit']
+    assert sum(len(one['message']) for one in shown) < 4000
+
+
+def test_a_commit_in_another_encoding_is_read_in_it(repo):
+    repo.git('config', 'i18n.commitEncoding', 'ISO-8859-1')
+    tree = repo.git('rev-parse', 'main^{tree}')
+    name = repo.git('commit-tree', tree, '-m', 'x')
+    content = repo.git('cat-file', 'commit', name).encode().replace(b'\nx', b'\n') + b'\xe9t\xe9\n'
+    repo.moves_to(repo.git('hash-object', '-w', '-t', 'commit', '--stdin', stdin=content))
+    assert repo.get('/commits/main')[0]['title'] == 'été'
+
+
+@pytest.mark.parametrize('encoding', ['punycode', 'zip', 'no-such-encoding', 'cp99999', ''])
+def test_a_commit_in_an_encoding_that_is_none_is_read_as_utf_8(encoding):
+    content = f'tree {"0" * 40}\nencoding {encoding}\n\nété\n'.encode()
+    assert parse_commit('1' * 40, content).message == 'été'
+
+
+@pytest.mark.parametrize(
+    ('line', 'read'),
+    [
+        ('Ada <ada@b> 5 +0000', ('Ada', 'ada@b', 5)),
+        ('Ada', ('Ada', '', 0)),
+        ('<> 5 +0000', ('', '', 5)),
+        ('A <a> b> 5 +0000', ('A', 'a', 5)),
+        ('A <a> -5 +0000', ('A', 'a', -5)),
+        ('A <a> ' + '9' * 5000, ('A', 'a', 0)),
+        (' ' * 1_000_000, ('', '', 0)),
+    ],
+    ids=['usual', 'no-email', 'empty', 'brackets', 'before-1970', 'digits', 'spaces'],
+)
+def test_people_of_all_kinds_are_read(line, read):
+    found = parse_commit('1' * 40, f'author {line}\ncommitter {line}\n\nx\n'.encode())
+    assert (found.author, found.email, found.date.timestamp()) == read
+
+
+@pytest.mark.parametrize('length', range(0, 260, 10))
+def test_a_commit_that_is_cut_anywhere_is_read(length):
+    who = 'Ada <ada@example.org> 1000000000 +0000'
+    content = f'tree {"a" * 40}\nparent {"b" * 40}\nauthor {who}\ncommitter {who}\n\ntitle\n'.encode()
+    found = parse_commit('1' * 40, content[:length])
+    assert found.parents in ((), ('b' * 40,))
+    assert found.title in ('', 't', 'ti', 'tit', 'titl', 'title')
+
+
+def test_changes_of_a_merge_are_those_against_its_first_parent(hub, repo):
+    base = repo.commit({'a': '0', 'b': '0'})
+    repo.commit({'b': 'side'}, ref='refs/heads/side', start=base)
+    repo.commit({'a': 'main'})
+    merge = repo.git('commit-tree', _merged(repo, {'c': 'new'}), '-p', 'main', '-p', 'side', '-m', 'merge')
+    bare = hub.hub.bare(hub.hub.repositories.find('model', 'local', 'x'))
+    (commit,) = bare.commits([merge])
+    assert bare.changes(commit) == [('M', 'b'), ('A', 'c')]
+
+
+def test_a_branch_whose_name_ends_lines_hides_no_other(repo):
+    repo.git('update-ref', 'refs/heads/a\u2028b', 'main')
+    assert [ref['name'] for ref in repo.get('/refs')['branches']] == ['a\u2028b', 'main']
+
+
+def test_what_compare_shows_acts_in_no_browser(repo):
+    policy = repo.ask('/compare/main..main').headers['Content-Security-Policy']
+    assert "default-src 'none'" in policy
+    assert 'sandbox' in policy
 
 
 def test_compare_is_gits_difference(repo):

@@ -17,6 +17,7 @@ from huggingface_hub.errors import BadRequestError, HfHubHTTPError, RepositoryNo
 
 from hfmirror import lfs
 from hfmirror.server.hub import Hub
+from hfmirror.server.rest import repository_api
 from tests.support.mirror import git
 from tests.support.rest import call, commit_by_path, new_user
 
@@ -265,6 +266,41 @@ def test_a_deleted_repository_is_gone(hub, api):
 
 def test_one_that_is_not_there_can_be_deleted_with_missing_ok(api):
     api.delete_repo('local/x', missing_ok=True)
+
+
+@pytest.fixture
+def remains(tmp_path):
+    """What an upload that went on after the deletion made, a day ago."""
+    path = tmp_path / 'models' / 'local' / 'x.git'
+    (path / 'lfs' / 'objects').mkdir(parents=True)
+    os.utime(path, (0, 0))
+    return path
+
+
+def test_what_an_upload_left_of_a_deleted_one_is_removed_a_day_later(tmp_path, remains):
+    Hub(tmp_path).repositories.sweep()
+    assert not remains.exists()
+
+
+def test_what_an_upload_makes_just_now_stays(tmp_path, remains):
+    os.utime(remains)
+    Hub(tmp_path).repositories.sweep()
+    assert remains.exists()
+
+
+def test_a_folder_with_anything_else_stays(tmp_path, remains):
+    (remains / 'objects').mkdir()
+    os.utime(remains, (0, 0))
+    Hub(tmp_path).repositories.sweep()
+    assert remains.exists()
+
+
+def test_nothing_is_removed_beyond_a_symbolic_link(tmp_path, remains):
+    elsewhere = tmp_path / 'elsewhere'
+    remains.parent.rename(elsewhere)
+    remains.parent.symlink_to(elsewhere)
+    Hub(tmp_path).repositories.sweep()
+    assert (elsewhere / 'x.git').exists()
 
 
 def test_deleting_leaves_nothing_behind(hub, api):
@@ -542,6 +578,21 @@ def test_ones_own_repositories_are_listed_with_their_sizes(hub, api):
         'local/y': ('dataset', 'public'),
     }
     assert sum(repo.storage_percent for repo in found.values()) == pytest.approx(100, abs=0.1)
+
+
+def test_one_that_is_deleted_while_they_are_listed_hides_no_other(hub, api, monkeypatch):
+    api.create_repo('local/gone')
+    api.create_repo('local/x')
+    measured = repository_api._bytes_below
+
+    def deleted_then(path):
+        # The moment between two looks at it is too short to be met from outside.
+        if path.name == 'gone.git':
+            hub.hub.repositories.delete(hub.hub.repositories.find('model', 'local', 'gone'))
+        return measured(path)
+
+    monkeypatch.setattr(repository_api, '_bytes_below', deleted_then)
+    assert [repo.id for repo in api.list_user_repos()] == ['local/x']
 
 
 def test_an_organisations_repositories_are_listed_to_its_members(hub, api):

@@ -113,7 +113,7 @@ def test_who_hangs_up_in_a_large_file_harms_nobody(hub, repo):
     with socket.create_connection(
         (urlsplit(hub.endpoint).hostname, urlsplit(hub.endpoint).port)
     ) as connection:
-        connection.sendall(b'GET /local/x/resolve/main/large.txt HTTP/1.1\r\nHost: x\r\n\r\n')
+        connection.sendall(b'GET /local/x/resolve/main/large.txt HTTP/1.1\r\nHost: localhost\r\n\r\n')
         assert connection.recv(1000).startswith(b'HTTP/1.1 200')
     assert get(hub, 'large.txt').body == content
     assert get(hub).body == b'{"a": 1}\n'

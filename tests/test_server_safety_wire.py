@@ -21,7 +21,7 @@ from tests.support.serving import TOKEN, serving
 
 BLOCK = 64 * 1024
 GROWTH_MAX = 64  # MiB of memory that an attack may take
-HEADER_OF_BODY = b'POST /api/repos/create HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n'
+HEADER_OF_BODY = b'POST /api/repos/create HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n'
 
 
 def connect(hub):
@@ -46,8 +46,8 @@ def served(tmp_path_factory):
 @pytest.mark.parametrize(
     ('start', 'more'),
     [
-        (b'GET / HTTP/1.1\r\nHost: x\r\nX-A: ', b'a'),
-        (b'GET / HTTP/1.1\r\nHost: x\r\n', b'A: bcde\r\n'),
+        (b'GET / HTTP/1.1\r\nHost: localhost\r\nX-A: ', b'a'),
+        (b'GET / HTTP/1.1\r\nHost: localhost\r\n', b'A: bcde\r\n'),
         (b'GET /', b'a'),
         (HEADER_OF_BODY + b'1;', b'a'),
         (HEADER_OF_BODY, b'0'),
@@ -160,7 +160,7 @@ def test_a_thousand_connections_that_say_nothing_stop_nobody(served):
         sock.sendall(b'GET /api/models HTTP/1.1\r\nHo')
     bodies = [connect(served) for _ in range(200)]
     for sock in bodies:
-        sock.sendall(b'POST /api/repos/create HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n{')
+        sock.sendall(b'POST /api/repos/create HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\n{')
     started = time.monotonic()
     assert call(served, 'GET', '/api/models/local/x').status == 200
     assert time.monotonic() - started < 2
@@ -180,21 +180,21 @@ def test_who_says_nothing_is_cut_off_after_a_while(hub, monkeypatch):
 def test_a_body_that_does_not_come_is_not_waited_for(hub, monkeypatch):
     monkeypatch.setattr(requests, '_PATIENCE_S', 0.3)
     with connect(hub) as sock:
-        sock.sendall(b'POST /api/validate-yaml HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{')
+        sock.sendall(b'POST /api/validate-yaml HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{')
         assert sock.recv(100).startswith(b'HTTP/1.1 408')
 
 
 @pytest.mark.parametrize(
     'head',
     [
-        b'POST /api/models HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n',
-        b'POST /api/models HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello',
-        b'POST /api/models HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\n\r\n',
-        b'POST /api/repos/create HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n',
-        b'POST /api/models HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n5\r\nhello',
-        b'GET / HTTP/1.1\r\nHost: x\r\nX-A: a\x00b\r\n\r\n',
-        b'GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n',
-        b'CONNECT evil.example:80 HTTP/1.1\r\nHost: x\r\n\r\n',
+        b'POST /api/models HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n',
+        b'POST /api/models HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello',
+        b'POST /api/models HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\n\r\n',
+        b'POST /api/repos/create HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n',
+        b'POST /api/models HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: xchunked\r\n\r\n5\r\nhello',
+        b'GET / HTTP/1.1\r\nHost: localhost\r\nX-A: a\x00b\r\n\r\n',
+        b'GET /\xff HTTP/1.1\r\nHost: localhost\r\n\r\n',
+        b'CONNECT evil.example:80 HTTP/1.1\r\nHost: localhost\r\n\r\n',
         b'\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03',
     ],
     ids=['negative', 'two-lengths', 'length-and-chunks', 'chunk', 'coding', 'nul', 'bytes', 'connect', 'tls'],
@@ -229,6 +229,21 @@ def test_no_host_brings_it_down(served, host, path):
         )
         sock.sendall('\r\n'.join(lines).encode('latin-1'))
         assert 200 <= int(sock.recv(BLOCK).split()[1]) < 500
+
+
+@pytest.mark.parametrize(
+    'what', ['/api/models/local/long/commits/main', '/local/long/commits/main', '/local/long']
+)
+def test_a_long_message_that_came_by_path_fills_no_memory(served, what):
+    path = served.root / 'models' / 'local' / 'long.git'
+    if not path.exists():
+        call(served, 'POST', '/api/repos/create', {'name': 'long'})
+        commit_by_path(path, {'a.txt': 'a'}, message='x' * 100_000_000)
+        (path / 'message').write_text('x' * 100_000_000)
+        git('tag', '-a', 'v1.0.0', '-F', 'message', 'main', cwd=path)
+    before = peak(served)
+    assert call(served, 'GET', what).status == 200
+    assert peak(served) - before < GROWTH_MAX
 
 
 def test_a_token_is_in_nothing_that_a_talkative_server_says_or_keeps(tmp_path):

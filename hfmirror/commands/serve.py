@@ -109,6 +109,13 @@ def _hub(root: Path | None, **limits: Any) -> Hub:
     help='The port; 0 is any free one.',
 )
 @click.option(
+    '--name',
+    'names',
+    multiple=True,
+    metavar='HOST',
+    help='Another name of this Hub, as a proxy has it. May be repeated.',
+)
+@click.option(
     '--token',
     'wanted',
     multiple=True,
@@ -130,6 +137,7 @@ def command(
     root: Path | None,
     host: str,
     port: int,
+    names: tuple[str, ...],
     wanted: tuple[str, ...],
     public_read: bool,
     max_file_size: int | None,
@@ -148,13 +156,14 @@ def command(
     if collecting:
         _collect(hub, as_json=as_json)
         return
-    from hfmirror.server import running
+    from hfmirror.server import hosts, running
 
+    known = [hosts.checked_name(name) for name in names]
     with running.listen(host, port) as listening:
         new = give_out(hub, wanted, host)
         with suppress(KeyboardInterrupt):  # which is how one ends it
             _started(hub, endpoint(listening), new, as_json=as_json)
-            running.serve(hub, listening)
+            running.serve(hub, listening, known)
     output.say('ended')
 
 

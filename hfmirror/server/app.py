@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import traceback
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from urllib.parse import unquote
 
@@ -18,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hfmirror import errors, gitcmd, output
-from hfmirror.server import housekeeping
+from hfmirror.server import hosts, housekeeping
 from hfmirror.server.answers import Elsewhere, Problem, answer, no_repository
 from hfmirror.server.commits import commit_api
 from hfmirror.server.git import githttp
@@ -50,11 +50,12 @@ _INTERNAL = 'Internal error: the log of the server says more'
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def create_app(hub: Hub) -> ASGIApp:
-    """Return the application that serves ``hub``."""
+def create_app(hub: Hub, names: Collection[str] | None = None) -> ASGIApp:
+    """Return the application that serves ``hub``; with ``names`` only to who calls it by one of them, see hosts."""
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        app.state.git_turns = githttp.turns()
         async with housekeeping.running(hub):
             yield
         hub.close()
@@ -62,7 +63,7 @@ def create_app(hub: Hub) -> ASGIApp:
     app = Starlette(routes=_routes(), exception_handlers=_HANDLERS, lifespan=lifespan)
     app.router.redirect_slashes = False
     app.state.hub = hub
-    return _Undecoded(app)
+    return _Undecoded(app if names is None else hosts.Named(app, names))
 
 
 def _routes() -> list[Route]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import uvicorn
 
 from hfmirror import errors
-from hfmirror.server import tokens
+from hfmirror.server import hosts, tokens
 from hfmirror.server.app import create_app
 from hfmirror.server.connections import Connection
 from hfmirror.server.hub import Hub
@@ -35,17 +35,23 @@ class RunningHub(NamedTuple):
 
 @contextmanager
 def running_hub(
-    root: Path, *, token: str = 'local:write', host: str = '127.0.0.1', port: int = 0, **limits: Any
+    root: Path,
+    *,
+    token: str = 'local:write',
+    host: str = '127.0.0.1',
+    port: int = 0,
+    names: Collection[str] = (),
+    **limits: Any,
 ) -> Iterator[RunningHub]:
     """Serve the repositories below ``root`` while the context is open, in a thread of this process.
 
-    ``token`` is ``USER:ROLE[:TOKEN]``; ``limits`` are those of Hub.
+    ``token`` is ``USER:ROLE[:TOKEN]``; ``names`` are those of ``serve``, ``limits`` those of Hub.
     """
     hub = Hub(root, **limits)
     new = tokens.parse(token)
     hub.tokens.add(new, automatic=True)
     with listen(host, port) as listening:
-        server = _server(hub)
+        server = _server(hub, listening, names)
         thread = Thread(target=server.run, args=([listening],), name='hub', daemon=True)
         thread.start()
         try:
@@ -55,12 +61,14 @@ def running_hub(
             thread.join()
 
 
-def serve(hub: Hub, listening: socket.socket) -> None:
+def serve(hub: Hub, listening: socket.socket, names: Collection[str] = ()) -> None:
     """Serve until interrupted or terminated. Transfers in flight are cut; nothing of them is kept.
 
+    When only this machine reaches the socket, clients that call it by a name other than this machine's and ``names`` are
+    turned away.
     Raises KeyboardInterrupt at the end when it was interrupted.
     """
-    _server(hub).run([listening])
+    _server(hub, listening, names).run([listening])
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -93,9 +101,10 @@ def is_loopback(host: str) -> bool:
         return host == 'localhost'
 
 
-def _server(hub: Hub) -> uvicorn.Server:
+def _server(hub: Hub, listening: socket.socket, names: Collection[str]) -> uvicorn.Server:
+    known = {*names, *hosts.own_names()} if is_loopback(listening.getsockname()[0]) else None
     config = uvicorn.Config(
-        create_app(hub),
+        create_app(hub, known),
         http=Connection,
         ws='none',
         log_level='critical',  # what goes wrong is said by the application, without secrets

@@ -16,7 +16,7 @@ from hfmirror.lfs import Pointer
 from hfmirror.server.answers import Problem, bad_request, no_revision
 from hfmirror.server.commits.draft import Draft
 from hfmirror.server.commits.operations import Commit, Delete, Operation, PutLfs
-from hfmirror.server.git import checks
+from hfmirror.server.git import checks, refusals
 from hfmirror.server.git.attributes import ATTRIBUTES, lfs_paths
 from hfmirror.server.git.bare import Bare, File
 from hfmirror.server.git.packing import Pack
@@ -73,16 +73,16 @@ class Incoming:
     def install(self, ref: str) -> None:
         """Put all contents into the repository. Raises Problem 400 when there is one that the Hub does not take."""
         offenders = {
-            fault: [checks.Offender(path, ref) for path in paths] for fault, paths in self._faults.items()
+            fault: [refusals.Offender(path, ref) for path in paths] for fault, paths in self._faults.items()
         }
         if offenders['large']:
-            raise bad_request(checks.large_text(offenders['large'], self._plain_max))
+            raise bad_request(refusals.large_text(offenders['large'], self._plain_max))
         if offenders['binary']:
-            raise bad_request(checks.binary_text(offenders['binary']))
+            raise bad_request(refusals.binary_text(offenders['binary']))
         if offenders['missing']:
-            raise bad_request(checks.missing_text(self._faults['missing']))
+            raise bad_request(refusals.missing_text(self._faults['missing']))
         if self._card:
-            raise bad_request(checks.metadata_text(self._card))
+            raise bad_request(refusals.metadata_text(self._card))
         self._pack.install()
 
 
@@ -190,7 +190,7 @@ def _pointers(repo: Repo, operations: list[Operation]) -> dict[str, Pointer]:
         else:
             pointers[operation.path] = Pointer(operation.oid, size)
     if missing:
-        raise bad_request(checks.missing_text(missing))
+        raise bad_request(refusals.missing_text(missing))
     return pointers
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Literal
 
 from hfmirror.server.answers import Problem, bad_request
-from hfmirror.server.git.bare import Bare, Node
+from hfmirror.server.git.bare import Bare
+from hfmirror.server.git.objects import Node
 from hfmirror.server.git.packing import Pack
 
 Kind = Literal['file', 'folder', 'entry']

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from hfmirror.server.answers import Problem, bad_request, too_large
 from hfmirror.server.commits.draft import Kind
 from hfmirror.server.names import checked_path
-from hfmirror.server.requests import parse_object, text
+from hfmirror.server.requests import JSON_STRING, parse_object, text
 
 TOTAL_MAX = 1024 * 1024 * 1024  # bytes of a body
 LINES_MAX = 25_000
@@ -28,8 +28,6 @@ _SIZE_MAX = 10**15  # bytes of an LFS object; beyond any limit, and short enough
 
 _BRIEF = 64 * 1024  # bytes; a shorter line is small in memory however it is made
 _STRINGS_MAX = 100  # in a longer line
-# The last quote is optional: without it a line of quotes alone would take a time that grows with its square.
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _COMMIT = re.compile(r'[0-9a-f]{40}')
 _OID = re.compile(r'[0-9a-f]{64}')
 _DELETIONS: dict[str, Kind] = {'deletedFile': 'file', 'deletedFolder': 'folder', 'deletedEntry': 'entry'}
@@ -170,7 +168,7 @@ def _entry(line: bytes) -> tuple[str, dict[str, Any]]:
 def _refuse_many_parts(line: bytes) -> None:
     """Raise Problem 400 unless strings are nearly all of the line: a megabyte of ``{},{},`` would be a hundred in memory."""
     other = len(line)
-    for number, string in enumerate(_STRING.finditer(line)):
+    for number, string in enumerate(JSON_STRING.finditer(line)):
         if number == _STRINGS_MAX:
             break
         other -= string.end() - string.start()

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
 from hfmirror import errors, lfs
-from hfmirror.gitcmd import GitFailed, git
+from hfmirror.gitcmd import GitFailed
 from hfmirror.server.answers import Problem, no_entry, no_revision
 from hfmirror.server.git.catfile import CatFiles
+from hfmirror.server.git.objects import COMMIT_MAX, TREE_MAX, Commit, Node, parse_commit, parse_tree
+from hfmirror.server.git.served import git
 from hfmirror.server.names import checked_revision, is_commit, served_path
 
 _KEPT = 40_000_000  # bytes of memory for what is kept
@@ -25,29 +27,10 @@ _FACT = 600  # bytes that one small value takes with its key
 _NAME = 320  # bytes that one entry of a tree takes
 _SMALL = 64 * 1024  # bytes of a file whose content is kept
 _MOST = 200_000  # entries of a listing; a few nested trees can claim billions
-_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799  # of the years 1 and 9999
-# One text for all entries of a mode.
-_MODES = {mode.encode(): mode for mode in ('100644', '100755', '40000', '120000', '160000')}
+_LOG_MAX = 8 * 1024 * 1024  # bytes of the commits of one answer
 _LOOSE = re.compile(rb'[0-9a-f]{40}\n?')
-_LOG_FIELDS = '%x00'.join(['%H', '%P', '%an', '%ae', '%ct', '%B']) + '%x00%x00'
 
 T = TypeVar('T')
-
-
-class Node(NamedTuple):
-    """One entry of a tree: ``mode`` as git has it, ``040000`` for a folder, ``120000`` for a symbolic link."""
-
-    name: str
-    mode: str
-    oid: str
-
-    @property
-    def is_folder(self) -> bool:
-        return self.mode == '40000'
-
-    @property
-    def is_submodule(self) -> bool:
-        return self.mode == '160000'
 
 
 class File(NamedTuple):
@@ -67,25 +50,6 @@ class File(NamedTuple):
     def etag(self) -> str:
         """What changes with the content: the sha256 of an LFS object, else git's blob id."""
         return self.pointer.oid if self.pointer else self.oid
-
-
-class Commit(NamedTuple):
-    """A commit; ``message`` is all of its text."""
-
-    oid: str
-    parents: tuple[str, ...]
-    author: str
-    email: str
-    date: datetime
-    message: str
-
-    @property
-    def title(self) -> str:
-        return self.message.partition('\n')[0]
-
-    @property
-    def body(self) -> str:
-        return self.message.partition('\n')[2].strip('\n')
 
 
 class Ref(NamedTuple):
@@ -207,14 +171,25 @@ class Bare:
 
     def read(self, oid: str) -> bytes:
         """Return the content of any object, and keep it nowhere."""
-        with self._processes.of(self.git_dir) as process:
-            content = process.read([oid])[0]
-        if content is None:
-            raise errors.GitError(f'{self.git_dir}: the object {oid} is missing.')
+        return self._read([oid])[0]
+
+    def read_tree(self, oid: str) -> bytes:
+        """Return the content of a tree, and keep it nowhere. Raises Problem 413 for one that no push could bring."""
+        content = self._read([oid], most=TREE_MAX + 1)[0]
+        if len(content) > TREE_MAX:
+            raise Problem(413, 'A folder has too many files to be read')
         return content
 
-    def pieces(self, file: File) -> Iterator[bytes]:
-        """Yield the content of a blob, a part at a time, from a process that nobody else has meanwhile."""
+    def _read(self, oids: Sequence[str], *, most: int | None = None) -> list[bytes]:
+        with self._processes.of(self.git_dir) as process:
+            contents = process.read(oids, most=most)
+        found = [content for content in contents if content is not None]
+        if len(found) < len(contents):
+            raise errors.GitError(f'{self.git_dir}: the object {oids[contents.index(None)]} is missing.')
+        return found
+
+    def pieces(self, file: File) -> Generator[bytes]:
+        """Yield the content of a blob, a part at a time, from a process that nobody else has meanwhile: to be closed."""
         with self._processes.of(self.git_dir) as process:
             yield from process.pieces(file.oid)
 
@@ -225,7 +200,8 @@ class Bare:
             '--format=%(refname)%00%(objectname)%00%(*objectname)%00%(objecttype)%00%(*objecttype)',
             cwd=self.git_dir,
         )
-        rows = (line.split('\0') for line in answer.splitlines())
+        # Not splitlines: a name may have characters that are line ends to Python.
+        rows = (line.split('\0') for line in answer.split('\n') if line)
         return [
             Ref(name, peeled or oid) for name, oid, peeled, kind, inner in rows if 'commit' in (kind, inner)
         ]
@@ -233,22 +209,19 @@ class Bare:
     def log(self, commit: str, *, skip: int = 0, limit: int = 50, path: str = '') -> list[Commit]:
         """Return commits, newest first; with ``path`` those that changed what is there."""
         where = ['--', f':(top,literal){path}'] if path else ['--']
-        answer = git(
-            'log',
-            '--no-show-signature',
-            f'--format={_LOG_FIELDS}',
-            f'--skip={skip}',
-            f'--max-count={limit}',
-            commit,
-            *where,
-            cwd=self.git_dir,
-        )
-        return [_commit(record) for record in f'{answer}\n'.split('\0\0\n') if record.strip('\n')]
+        part = (f'--skip={skip}', f'--max-count={limit}')
+        return self.commits(git('rev-list', *part, commit, *where, cwd=self.git_dir).split())
+
+    def commits(self, oids: Sequence[str]) -> list[Commit]:
+        """Return these commits. The messages of very long ones, and of very many long ones, are cut."""
+        contents = self._read(oids, most=min(COMMIT_MAX, _LOG_MAX // max(1, len(oids))))
+        return [parse_commit(oid, content) for oid, content in zip(oids, contents, strict=True)]
 
     def changes(self, commit: Commit) -> list[tuple[str, str]]:
         """Return ``(A, M, D or T, path)`` of what a commit changed against its first parent, ordered by path."""
-        against = [*commit.parents[:1], commit.oid] if commit.parents else ['--root', commit.oid]
-        answer = git('diff-tree', '-r', '-z', '--no-commit-id', '--name-status', *against, cwd=self.git_dir)
+        against = ('--root', '--diff-merges=first-parent')
+        shape = ('-r', '-z', '--no-commit-id', '--name-status')
+        answer = git('diff-tree', *shape, *against, commit.oid, cwd=self.git_dir)
         words = answer.split('\0')
         return list(zip(words[0:-1:2], words[1::2], strict=False))
 
@@ -265,7 +238,7 @@ class Bare:
 
     def date(self, commit: str) -> datetime:
         """Return when the commit was made."""
-        return self.kept(f'{commit} date', lambda: self._date(commit))
+        return self.kept(f'{commit} date', lambda: self.commits([commit])[0].date)
 
     def root(self, commit: str) -> str:
         """Return the id of the commit's tree."""
@@ -275,7 +248,7 @@ class Bare:
         """Return the entries of a tree object by their names, in git's order."""
         return self.kept(
             oid,
-            lambda: {node.name: node for node in _nodes(self.read(oid))},
+            lambda: {node.name: node for node in parse_tree(self.read_tree(oid))},
             lambda nodes: _FACT + _NAME * len(nodes),
         )
 
@@ -296,12 +269,6 @@ class Bare:
         except (OSError, ValueError):
             return None
         return content[:40].decode() if _LOOSE.fullmatch(content) else None
-
-    def _date(self, commit: str) -> datetime:
-        with self._processes.of(self.git_dir) as process:
-            content = process.read([commit])[0] or b''
-        match = re.search(rb'^committer .* (\d{1,12}) [+-]\d{4}$', content, re.MULTILINE)
-        return moment(match[1].decode()) if match else moment('0')
 
     def _root(self, commit: str) -> str:
         with self._processes.of(self.git_dir) as process:
@@ -346,20 +313,3 @@ class Bare:
         for oid, size in sizes.items():
             pointer = lfs.parse_pointer(contents.get(oid) or b'')
             yield oid, (pointer.size if pointer else size, pointer)
-
-
-def _nodes(content: bytes) -> Iterator[Node]:
-    """Yield the entries of a tree object: mode, space, name, NUL, 20 bytes of id."""
-    for mode, name, oid in re.findall(rb'([0-7]+) ([^\0]+)\0(.{20})', content, re.DOTALL):
-        yield Node(name.decode('utf-8', 'surrogateescape'), _MODES.get(mode) or mode.decode(), oid.hex())
-
-
-def _commit(record: str) -> Commit:
-    oid, parents, author, email, seconds, message = record.split('\0', 5)
-    return Commit(oid, tuple(parents.split()), author, email, moment(seconds), message.strip('\n'))
-
-
-def moment(seconds: str) -> datetime:
-    """Return the date of a commit; one beyond the years 1 to 9999 becomes the nearest there is."""
-    number = int(seconds) if seconds.lstrip('-').isdigit() else 0
-    return datetime.fromtimestamp(max(_FIRST_SECOND, min(number, _LAST_SECOND)), UTC)

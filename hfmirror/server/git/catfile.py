@@ -16,6 +16,7 @@ from threading import Lock
 from typing import IO, NamedTuple
 
 from hfmirror import errors, gitcmd
+from hfmirror.server.git.served import variables
 
 _WINDOW = 200  # questions sent before their answers are read: no pipe is ever full
 _PIECE = 1_048_576  # bytes of a large object that are held at a time
@@ -37,7 +38,7 @@ class CatFile:
         self._process = subprocess.Popen(
             ['git', 'cat-file', '--batch-command', '-z'],
             cwd=git_dir,
-            env=gitcmd.environment({'GIT_DIR': str(git_dir)}),
+            env=gitcmd.environment(variables(git_dir)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -54,13 +55,13 @@ class CatFile:
             found += [self._header() for _ in window]
         return found
 
-    def read(self, oids: Sequence[str]) -> list[bytes | None]:
-        """Return the content of each object, None for one that is not there. All of it is held in memory."""
+    def read(self, oids: Sequence[str], *, most: int | None = None) -> list[bytes | None]:
+        """Return the content of each object, None for one that is not there; all of it, or at most so many bytes of each."""
         found: list[bytes | None] = []
         for start in range(0, len(oids), _WINDOW):
             window = oids[start : start + _WINDOW]
             self._ask(b''.join(b'contents %s\0' % _encoded(oid) for oid in window))
-            found += [self._content() for _ in window]
+            found += [self._content(most) for _ in window]
         return found
 
     def pieces(self, oid: str) -> Iterator[bytes]:
@@ -102,14 +103,19 @@ class CatFile:
             return None  # `<name> missing`, `<name> ambiguous`
         return Object(words[0], words[1], int(words[2]))
 
-    def _content(self) -> bytes | None:
+    def _content(self, most: int | None) -> bytes | None:
         header = self._header()
         if header is None:
             return None
-        content = self._stdout.read(header.size + 1)
-        if len(content) != header.size + 1:
-            raise errors.GitError('git cat-file has ended.')
-        return content[:-1]
+        wanted = header.size if most is None else min(header.size, most)
+        content = self._stdout.read(wanted)
+        left = header.size - wanted + 1  # a line end comes after it
+        while left:
+            piece = self._stdout.read(min(left, _PIECE))
+            if not piece:
+                raise errors.GitError('git cat-file has ended.')
+            left -= len(piece)
+        return content
 
 
 class CatFiles:

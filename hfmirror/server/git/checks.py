@@ -4,7 +4,7 @@ commit over REST before it is made.
     python -m hfmirror.server.git.checks push PLAIN_MAX REPO_TYPE  < git's lines `old new ref`
     python -m hfmirror.server.git.checks card REPO_TYPE            < README.md
 
-Of a push every file is looked at that no ref leads to yet, in old commits too: what is in a history once is sent to all
+Of a push every object is looked at that no ref leads to yet, in old commits too: what is in a history once is sent to all
 who clone it. Nothing is held in memory but one file at a time.
 """
 
@@ -21,6 +21,17 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from hfmirror import errors, lfs, output
+from hfmirror.server.git.objects import COMMIT_MAX, TREE_MAX
+from hfmirror.server.git.refusals import (
+    SHOWN,
+    Offender,
+    binary_text,
+    huge_text,
+    large_text,
+    listed,
+    metadata_text,
+    missing_text,
+)
 from hfmirror.store import ObjectStore
 
 if TYPE_CHECKING:
@@ -29,30 +40,14 @@ if TYPE_CHECKING:
 CARD_MAX = 10 * 1024 * 1024  # bytes of a README.md; of a longer one the front matter is not read
 _SIMPLE_YAML = 64 * 1024  # bytes; read in the time of a request, half a second
 _CARD_S, _CARD_BYTES = 30, 1024**3  # what the reader of any other YAML may use
-_SHOWN, _LONGEST = 50, 4000  # lines of a message, characters of a line
 _LISTED, _MISREAD = 1000, 10  # offenders, and errors of cards, after which the search ends
 _WINDOW = 200  # objects asked for before they are read: no pipe is ever full
 _NONE = re.compile('0+')  # the id of no object: the ref is made, or deleted
 _REFS = re.compile(r'refs/(?:heads|tags)/(?!refs/|HEAD$|[0-9a-f]{40}$).+|refs/pr/[1-9][0-9]{0,8}')
 # What the refs of before lead to was checked when it came.
-_WALK = (
-    'rev-list',
-    '--objects',
-    '--filter=object:type=blob',
-    '--filter-provided-objects',
-    '--stdin',
-    '--not',
-    '--all',
-)
+_WALK = ('rev-list', '--objects', '--stdin', '--not', '--all')
+_MOST = {'commit': COMMIT_MAX, 'tag': COMMIT_MAX, 'tree': TREE_MAX}
 _FACTS = '%(objectname) %(objecttype) %(objectsize) %(rest)'
-_RULE = '-' * 73
-
-
-class Offender(NamedTuple):
-    """A file that must not be there, and the ref that leads to it: ``refs/heads/main``."""
-
-    path: str
-    ref: str
 
 
 class CardReport(NamedTuple):
@@ -74,24 +69,34 @@ class Update(NamedTuple):
         return _NONE.fullmatch(self.new) is not None
 
 
-class _Blob(NamedTuple):
+class _Object(NamedTuple):
     oid: str
+    kind: str
     size: int
     path: str
+
+    @property
+    def is_file(self) -> bool:
+        return self.kind == 'blob'
+
+    @property
+    def is_huge(self) -> bool:
+        return self.size > _MOST.get(self.kind, self.size)
 
 
 class _Faults(NamedTuple):
     """What a push has that it must not have."""
 
-    large: list[_Blob]
-    binary: list[_Blob]
-    missing: list[_Blob]
+    huge: list[_Object]
+    large: list[_Object]
+    binary: list[_Object]
+    missing: list[_Object]
     cards: list[str]
 
     @property
     def are_many(self) -> bool:
-        files = len(self.large) + len(self.binary) + len(self.missing)
-        return files >= _LISTED or len(self.cards) >= _MISREAD
+        found = len(self.huge) + len(self.large) + len(self.binary) + len(self.missing)
+        return found >= _LISTED or len(self.cards) >= _MISREAD
 
 
 def plain_fault(path: str, content: bytes, plain_max: int) -> str | None:
@@ -99,67 +104,6 @@ def plain_fault(path: str, content: bytes, plain_max: int) -> str | None:
     if len(content) > plain_max:
         return 'large'
     return None if lfs.is_text(content) else 'binary'
-
-
-def large_text(offenders: Sequence[Offender], plain_max: int = lfs.LFS_FROM) -> str:
-    """Return the message that refuses plain files larger than ``plain_max`` bytes."""
-    limit = f'{plain_max / 2**20:g} MiB' if plain_max >= 2**20 else f'{plain_max} bytes'
-    return _refusal(
-        f'Your push was rejected because it contains files larger than {limit}.',
-        'Please use https://git-lfs.github.com/ to store large files.',
-        'See also: https://hf.co/docs/hub/repositories-getting-started#terminal',
-        names=_named(offenders),
-    )
-
-
-def binary_text(offenders: Sequence[Offender]) -> str:
-    """Return the message that refuses binary files outside LFS."""
-    return _refusal(
-        'Your push was rejected because it contains binary files.',
-        'Please use https://huggingface.co/docs/hub/xet to store binary files.',
-        'See also: https://hf.co/docs/hub/repositories-getting-started#terminal',
-        names=_named(offenders),
-    )
-
-
-def missing_text(paths: Sequence[str]) -> str:
-    """Return the message that refuses LFS pointers without their objects."""
-    return _refusal(
-        'Your push was rejected because an LFS pointer pointed to a file that does not exist.',
-        'This happens with "git push --no-verify", or without git-lfs.',
-        'Send the objects with "git lfs push --all <remote>", and push again.',
-        names=paths,
-    )
-
-
-def metadata_text(faults: Sequence[str]) -> str:
-    """Return the message that refuses a card's metadata; ``faults`` are the errors of its report."""
-    return '\n'.join(
-        [
-            _RULE,
-            'Sorry, your push was rejected during YAML metadata verification:',
-            *(f' - Error: {fault}' for fault in _listed(faults)),
-            _RULE,
-            'Please find the documentation at:',
-            'https://huggingface.co/docs/hub/model-cards#model-card-metadata',
-            _RULE,
-        ]
-    )
-
-
-def _refusal(*sentences: str, names: Sequence[str]) -> str:
-    offending = [f'  - {name}' for name in _listed(names)]
-    return '\n'.join([_RULE, *sentences, '', 'Offending files:', *offending, _RULE])
-
-
-def _named(offenders: Sequence[Offender]) -> list[str]:
-    return [f'{path} (ref: {ref})' for path, ref in offenders]
-
-
-def _listed(names: Sequence[str]) -> list[str]:
-    """Return the first names, printable: they go to somebody's terminal."""
-    shown = [''.join(c if c.isprintable() else '\ufffd' for c in name[:_LONGEST]) for name in names[:_SHOWN]]
-    return shown + ([f'and {len(names) - _SHOWN} more'] if len(names) > _SHOWN else [])
 
 
 def card_report(content: bytes, repo_type: str) -> CardReport:
@@ -229,11 +173,13 @@ def push_faults(updates: Sequence[Update], *, plain_max: int, repo_type: str) ->
     """
     refused = [fault for update in updates if (fault := ref_fault(update)) is not None]
     if refused:
-        yield '\n'.join(_listed(refused))
+        yield '\n'.join(listed(refused))
         return
     made = [update for update in updates if not update.deletes]
     faults = _faults(made, plain_max, repo_type)
-    refs = _refs_of(made, [*faults.large[:_SHOWN], *faults.binary[:_SHOWN]])
+    refs = _refs_of(made, [*faults.huge[:SHOWN], *faults.large[:SHOWN], *faults.binary[:SHOWN]])
+    if faults.huge:
+        yield huge_text([Offender(f'{one.kind} {one.oid}', refs.get(one.oid, '')) for one in faults.huge])
     if faults.large:
         yield large_text(_offenders(faults.large, refs), plain_max)
     if faults.binary:
@@ -254,14 +200,16 @@ def ref_fault(update: Update) -> str | None:
 
 
 def _faults(made: Sequence[Update], plain_max: int, repo_type: str) -> _Faults:
-    """Look at each new file once."""
-    faults = _Faults([], [], [], [])
+    """Look at each new object once."""
+    faults = _Faults([], [], [], [], [])
     if not made:
         return faults
     store, cards = ObjectStore(Path.cwd() / 'lfs'), _cards(made)
-    for blob, content in _new_files([update.new for update in made], plain_max):
+    for blob, content in _new_objects([update.new for update in made], plain_max):
         pointer = lfs.parse_pointer(content) if content is not None else None
-        if content is None:
+        if not blob.is_file:
+            faults.huge.append(blob)
+        elif content is None:
             faults.large.append(blob)
         elif plain_fault(blob.path, content, plain_max) == 'binary':
             faults.binary.append(blob)
@@ -284,8 +232,11 @@ def _cards(made: Sequence[Update]) -> set[str]:
     }
 
 
-def _new_files(tips: Sequence[str], most: int) -> Iterator[tuple[_Blob, bytes | None]]:
-    """Yield each file that no ref leads to yet, with its content, or with None when it is larger than ``most`` bytes."""
+def _new_objects(tips: Sequence[str], most: int) -> Iterator[tuple[_Object, bytes | None]]:
+    """Yield each file that no ref leads to yet, with its content, or with None when it is larger than ``most`` bytes.
+
+    Yield, too, each commit, tag and folder that is huge.
+    """
     with ExitStack() as stack:
         walk = stack.enter_context(_git(*_WALK))
         sizes = stack.enter_context(
@@ -293,26 +244,26 @@ def _new_files(tips: Sequence[str], most: int) -> Iterator[tuple[_Blob, bytes | 
         )
         contents = stack.enter_context(_git('cat-file', '--batch'))
         _tell(walk, tips)
-        blobs = (_blob(line) for line in _pipe(sizes.stdout))
-        while window := list(islice(blobs, _WINDOW)):
-            small = [blob for blob in window if blob.size <= most]
-            _pipe(contents.stdin).write(''.join(f'{blob.oid}\n' for blob in small).encode())
+        found = (_object(line) for line in _pipe(sizes.stdout))
+        looked_at = (one for one in found if one.is_file or one.is_huge)
+        while window := list(islice(looked_at, _WINDOW)):
+            small = [one for one in window if one.is_file and one.size <= most]
+            _pipe(contents.stdin).write(''.join(f'{one.oid}\n' for one in small).encode())
             _pipe(contents.stdin).flush()
-            for blob in window:
-                yield blob, _content(_pipe(contents.stdout), blob) if blob.size <= most else None
+            for one in window:
+                is_read = one.is_file and one.size <= most
+                yield one, _content(_pipe(contents.stdout), one) if is_read else None
         if walk.wait() or sizes.wait():
             raise errors.GitError('git cannot read the history that was sent.')
 
 
-def _blob(line: bytes) -> _Blob:
+def _object(line: bytes) -> _Object:
     oid, kind, rest = line.decode('utf-8', 'surrogateescape').rstrip('\n').split(' ', 2)
-    if kind != 'blob':
-        raise errors.GitError(f'{oid} is {kind}, not a file.')
     size, _, path = rest.partition(' ')
-    return _Blob(oid, int(size), path)
+    return _Object(oid, kind, int(size), path)
 
 
-def _content(stream: IO[bytes], blob: _Blob) -> bytes:
+def _content(stream: IO[bytes], blob: _Object) -> bytes:
     header = stream.readline()
     content = stream.read(blob.size + 1)
     if header.split() != [blob.oid.encode(), b'blob', b'%d' % blob.size] or len(content) != blob.size + 1:
@@ -320,11 +271,11 @@ def _content(stream: IO[bytes], blob: _Blob) -> bytes:
     return content[:-1]
 
 
-def _refs_of(made: Sequence[Update], blobs: Sequence[_Blob]) -> dict[str, str]:
-    """Return {blob: the first of the refs that leads to it}."""
+def _refs_of(made: Sequence[Update], objects: Sequence[_Object]) -> dict[str, str]:
+    """Return {object: the first of the refs that leads to it}."""
     found: dict[str, str] = {}
     for update in made:
-        left = {blob.oid for blob in blobs} - found.keys()
+        left = {one.oid for one in objects} - found.keys()
         if len(made) == 1 or not left:
             return {**found, **dict.fromkeys(left, update.ref)}
         with _git(*_WALK) as walk:
@@ -334,7 +285,7 @@ def _refs_of(made: Sequence[Update], blobs: Sequence[_Blob]) -> dict[str, str]:
     return found
 
 
-def _offenders(blobs: Sequence[_Blob], refs: Mapping[str, str]) -> list[Offender]:
+def _offenders(blobs: Sequence[_Object], refs: Mapping[str, str]) -> list[Offender]:
     return [Offender(blob.path, refs.get(blob.oid, '')) for blob in blobs]
 
 

@@ -36,6 +36,7 @@ from starlette.types import Receive, Scope, Send
 from hfmirror import gitcmd, output
 from hfmirror.server.access import hub_of, readable, writable
 from hfmirror.server.answers import Problem, answer, bad_request, too_large
+from hfmirror.server.git.served import variables
 from hfmirror.server.repos.repositories import Repo
 
 _FETCH, _PUSH = 'upload-pack', 'receive-pack'
@@ -43,26 +44,32 @@ _BLOCK = 64 * 1024  # bytes
 _REQUEST_MAX = 64 * 1024 * 1024  # bytes of what is asked of upload-pack: the names of a million objects
 _PATIENCE_S = 0.4  # for a git that is to end: the server ends within a second
 _KEPT = 2000  # bytes of git's complaints
+_AT_ONCE = 32  # processes that send, and as many that receive; who comes later waits
+_SILENCE_S = 600.0  # without a byte, after which a client keeps no process for itself
 _HOOKS = Path(__file__).with_name('hooks')
 _PROTOCOL = re.compile(r'[\w=:.-]{1,100}', re.ASCII)
 _NOT_GITS = re.compile(r'protocol error|hung up|expected|bad line length|inflate|gzip')
 # Whatever wrote the repository, and whatever its own configuration says.
-_SETTINGS = (
-    ('core.alternateRefsCommand', 'true'),  # the repository's own would be run
+_SETTINGS = {
     # A blob this large comes and goes without being held in memory, by pieces; plain files are smaller.
-    ('core.bigFileThreshold', '16m'),
+    'core.bigFileThreshold': '16m',
     # Loose objects too are on disk when the push is answered.
-    ('core.fsync', 'committed,loose-object'),
-    ('core.fsyncMethod', 'batch'),
-    ('gc.autoDetach', 'false'),
-    ('pack.windowMemory', '100m'),
-    ('receive.fsckObjects', 'true'),
-    ('transfer.hideRefs', 'refs/hfmirror'),
-    ('uploadpack.allowAnySHA1InWant', 'true'),
-    ('uploadpack.allowFilter', 'true'),
-)
+    'core.fsync': 'committed,loose-object',
+    'core.fsyncMethod': 'batch',
+    'gc.autoDetach': 'false',
+    'pack.windowMemory': '100m',
+    'receive.fsckObjects': 'true',
+    'transfer.hideRefs': 'refs/hfmirror',
+    'uploadpack.allowAnySHA1InWant': 'true',
+    'uploadpack.allowFilter': 'true',
+}
 _LOCKED = ('HEAD', 'config', 'packed-refs', 'shallow')
 _NO_CACHE = {'Cache-Control': 'no-cache, max-age=0, must-revalidate', 'Pragma': 'no-cache'}
+
+
+def turns() -> dict[str, anyio.CapacityLimiter]:
+    """Return what a server needs of us, {service: its limit}; inside its event loop."""
+    return {service: anyio.CapacityLimiter(_AT_ONCE) for service in (_FETCH, _PUSH)}
 
 
 async def advertise(request: Request) -> Response:
@@ -117,10 +124,23 @@ def _body(request: Request, service: str) -> AsyncIterator[bytes]:
         raise Problem(415, f'The body is not application/x-git-{service}-request.')
     encoding = request.headers.get('content-encoding', 'identity')
     if encoding in ('gzip', 'x-gzip'):
-        return _inflated(request.stream())
+        return _inflated(_lively(request))
     if encoding != 'identity':
         raise Problem(415, 'The body is compressed in a way other than gzip.')
-    return request.stream()
+    return _lively(request)
+
+
+async def _lively(request: Request) -> AsyncIterator[bytes]:
+    """Yield the parts of the body as they come. Raises ClientDisconnect, too, when none comes for long."""
+    parts = aiter(request.stream())
+    while True:
+        with anyio.move_on_after(_SILENCE_S) as waiting:
+            part = await anext(parts, None)
+        if waiting.cancelled_caught:
+            raise ClientDisconnect
+        if part is None:
+            return
+        yield part
 
 
 async def _inflated(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -154,27 +174,30 @@ class _Talk(Response):
         self._environment = _environment(request, repo)
         self._body, self._in_turn = body, in_turn
         self._said, self._silent = b'', anyio.Event()
+        self._turns: anyio.CapacityLimiter = request.app.state.git_turns[command[0]]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        process = await self._started()
-        try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._hear, process)
-                if self._body is None or self._in_turn:
-                    group.start_soon(_leave, receive, group.cancel_scope)
-                else:
-                    group.start_soon(_feed, process, self._body)
-                await self._answer(process, scope, receive, send)
-                group.cancel_scope.cancel()
-        finally:
-            await _end(process)
-
-    async def _started(self) -> Process:
         if self._body is None or not self._in_turn:
-            return await self._start(DEVNULL if self._body is None else PIPE)
+            await self._talk(DEVNULL if self._body is None else PIPE, scope, receive, send)
+            return
         with TemporaryFile() as spool:
             await _spool(self._body, spool)
-            return await self._start(spool)
+            await self._talk(spool, scope, receive, send)
+
+    async def _talk(self, stdin: IO[bytes] | int, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._turns:
+            process = await self._start(stdin)
+            try:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._hear, process)
+                    if self._body is None or self._in_turn:
+                        group.start_soon(_leave, receive, group.cancel_scope)
+                    else:
+                        group.start_soon(_feed, process, self._body)
+                    await self._answer(process, scope, receive, send)
+                    group.cancel_scope.cancel()
+            finally:
+                await _end(process)
 
     async def _start(self, stdin: IO[bytes] | int) -> Process:
         # A session of its own: it and its children are ended as one, and Ctrl-C in our terminal is for us.
@@ -199,7 +222,10 @@ class _Talk(Response):
         await send({'type': 'http.response.start', 'status': 200, 'headers': self.raw_headers})
         block = self._head + first
         while block:
-            await send({'type': 'http.response.body', 'body': block, 'more_body': True})
+            with anyio.move_on_after(_SILENCE_S) as waiting:
+                await send({'type': 'http.response.body', 'body': block, 'more_body': True})
+            if waiting.cancelled_caught:
+                return  # an answer without an end is cut off
             block = await _block(process.stdout)
         await send({'type': 'http.response.body', 'body': b''})
 
@@ -287,13 +313,9 @@ def _signal(process: Process, number: int) -> None:
 
 def _environment(request: Request, repo: Repo) -> dict[str, str]:
     """Return git's environment. What it configures stands above what the repository's own configuration says."""
-    settings = [*_SETTINGS, ('safe.directory', str(repo.path)), ('core.hooksPath', str(_HOOKS))]
-    configured = {'GIT_CONFIG_COUNT': str(len(settings))}
-    for number, (key, value) in enumerate(settings):
-        configured |= {f'GIT_CONFIG_KEY_{number}': key, f'GIT_CONFIG_VALUE_{number}': value}
     return gitcmd.environment(
         {
-            **configured,
+            **variables(repo.path, {**_SETTINGS, 'core.hooksPath': str(_HOOKS)}),
             'GIT_PROTOCOL': _protocol(request),
             'HFMIRROR_PYTHON': sys.executable,
             'HFMIRROR_PLAIN_MAX': str(hub_of(request).plain_max),

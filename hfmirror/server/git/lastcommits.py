@@ -9,48 +9,43 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
 
-from hfmirror.gitcmd import git
-from hfmirror.server.git.bare import Bare, moment
+from hfmirror.server.git.bare import Bare
+from hfmirror.server.git.objects import Commit
+from hfmirror.server.git.served import git
 
 _COMMITS = 20_000  # that are looked at; what was changed last before them has no answer
 _WORK = 10_000_000  # entries of trees that are read, and folders that are compared: a few seconds
 _TREES = 64  # that are held: a commit and its parents are neighbours
 _ENTRY = re.compile(rb'[0-7]+ [^\0]+\0.{20}', re.DOTALL)
-_FIELDS = '%H%x00%P%x00%T%x00%ct%x00%s'
-
-
-class LastCommit(NamedTuple):
-    """The commit that gave a file or folder its content."""
-
-    oid: str
-    title: str
-    date: datetime
+_PARENTS = 100  # of a commit that is looked at; in a thousand of them the same could be told a million times
+_FIELDS = '%H%x00%P%x00%T'
 
 
 class _Step(NamedTuple):
-    commit: LastCommit
+    commit: str
     parents: tuple[str, ...]
     tree: str
 
 
-def last_commits(bare: Bare, commit: str, paths: Iterable[str]) -> dict[str, LastCommit]:
+def last_commits(bare: Bare, commit: str, paths: Iterable[str]) -> dict[str, Commit]:
     """Return {path: the commit that changed it last}, as seen from ``commit``; one that is too long ago is left out."""
-    return _Walk(bare, _history(bare, commit)).of(commit, paths)
+    found = _Walk(bare, _history(bare, commit)).of(commit, paths)
+    commits = {one.oid: one for one in bare.commits(list(dict.fromkeys(found.values())))}
+    return {path: commits[oid] for path, oid in found.items()}
 
 
 def _history(bare: Bare, commit: str) -> list[_Step]:
     """Return the commits that lead to ``commit``, each before its parents."""
     shape = ('-z', '--no-show-signature', '--topo-order', f'--max-count={_COMMITS}', f'--format={_FIELDS}')
-    words = git('log', *shape, commit, cwd=bare.git_dir).split('\0')
-    return [_step(*words[at : at + 5]) for at in range(0, len(words) - 4, 5)]
+    words = git('log', *shape, f'--max-parents={_PARENTS}', commit, cwd=bare.git_dir).split('\0')
+    return [_step(*words[at : at + 3]) for at in range(0, len(words) - 2, 3)]
 
 
-def _step(oid: str, parents: str, tree: str, seconds: str, title: str) -> _Step:
-    return _Step(LastCommit(oid, title, moment(seconds)), tuple(parents.split()), tree)
+def _step(oid: str, parents: str, tree: str) -> _Step:
+    return _Step(oid, tuple(parents.split()), tree)
 
 
 class _Tree(NamedTuple):
@@ -65,20 +60,21 @@ class _Walk:
 
     def __init__(self, bare: Bare, steps: list[_Step]) -> None:
         self._bare, self._steps = bare, steps
-        self._roots = {step.commit.oid: step.tree for step in steps}
+        self._roots = {step.commit: step.tree for step in steps}
         # {commit: {folder: names in it}}
         self._asked: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         self._work = 0
         # Not through the Hub's cache: old trees are asked for once.
         self._tree = lru_cache(_TREES)(self._read)
 
-    def of(self, commit: str, paths: Iterable[str]) -> dict[str, LastCommit]:
+    def of(self, commit: str, paths: Iterable[str]) -> dict[str, str]:
+        """Return {path: commit}."""
         for path in paths:
             folder, _, name = path.rpartition('/')
             self._asked[commit][folder].add(name)
-        found: dict[str, LastCommit] = {}
+        found: dict[str, str] = {}
         for step in self._steps:
-            for folder, names in self._asked.pop(step.commit.oid, {}).items():
+            for folder, names in self._asked.pop(step.commit, {}).items():
                 prefix = f'{folder}/' if folder else ''
                 found |= {prefix + name: step.commit for name in self._changed(step, folder, names)}
             if not self._asked or self._work > _WORK:
@@ -119,7 +115,7 @@ class _Walk:
         return oid
 
     def _read(self, oid: str) -> _Tree:
-        entries = _ENTRY.findall(self._bare.read(oid))
+        entries = _ENTRY.findall(self._bare.read_tree(oid))
         self._work += len(entries)
         folders = {entry[6:-21]: entry[-20:].hex() for entry in entries if entry.startswith(b'40000 ')}
         return _Tree(frozenset(entries), folders)

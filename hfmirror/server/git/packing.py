@@ -15,8 +15,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Literal
 
-from hfmirror.gitcmd import GitFailed, git
+from hfmirror.gitcmd import GitFailed
 from hfmirror.server.answers import bad_request
+from hfmirror.server.git.objects import TREE_MAX
+from hfmirror.server.git.served import git
 
 _KINDS = {'commit': 1, 'tree': 2, 'blob': 3}
 # Fewer objects are stored each for itself, as git does it after a push: a pack for each small commit would be many packs.
@@ -41,10 +43,12 @@ class Pack:
         self._file.close()
 
     def add(self, kind: Literal['tree', 'blob'], content: bytes) -> str:
-        """Add an object and return its id."""
+        """Add an object and return its id. Raises Problem 400 for a tree that is too large."""
         oid = hashlib.sha1(b'%s %d\0' % (kind.encode(), len(content)), usedforsecurity=False)
         oid.update(content)
         if oid.hexdigest() not in self._oids:  # git refuses a pack that has an object twice
+            if kind == 'tree' and len(content) > TREE_MAX:
+                raise bad_request(f'A folder has at most {TREE_MAX} bytes of names.')
             self._oids.add(oid.hexdigest())
             self._file.write(_entry_header(_KINDS[kind], len(content)))
             self._file.write(zlib.compress(content, 1))
@@ -68,9 +72,7 @@ class Pack:
         with TemporaryDirectory(dir=objects, prefix='tmp_objdir-incoming-') as apart:
             places = {'GIT_OBJECT_DIRECTORY': apart, 'GIT_ALTERNATE_OBJECT_DIRECTORIES': str(objects)}
             try:
-                # Without the setting git does not wait for the disk when it stores objects one by one.
-                fsync = ('-c', 'core.fsync=committed')
-                git(*fsync, *command, cwd=self._git_dir, stdin=self._file, env=places)
+                git(*command, cwd=self._git_dir, stdin=self._file, env=places)
             except GitFailed as e:
                 broken = _BROKEN_RULE.search(e.stderr)
                 if broken is None:

@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hfmirror.gitcmd import GitFailed, git
+from hfmirror.gitcmd import GitFailed
 from hfmirror.server.answers import Problem
+from hfmirror.server.git.served import git
 
 NOBODY = '0' * 40  # the value of a ref that is not there
-
-# Loose objects and refs are on disk when git returns; no hook of the repository runs.
-_CONFIG = {'core.fsync': 'committed', 'core.hooksPath': '/dev/null'}
 
 
 class RefChanged(Problem):
@@ -32,7 +30,6 @@ def writing_as(user: str) -> Mapping[str, str]:
         'GIT_AUTHOR_EMAIL': email,
         'GIT_COMMITTER_NAME': user,
         'GIT_COMMITTER_EMAIL': email,
-        **_configuration(),
     }
 
 
@@ -75,7 +72,7 @@ def move_ref(git_dir: Path, ref: str, *, old: str | None, new: str | None) -> No
     """
     command = ['--no-deref', ref, new] if new is not None else ['--no-deref', '-d', ref]
     try:
-        git('update-ref', *command, old or NOBODY, cwd=git_dir, env=_configuration())
+        git('update-ref', *command, old or NOBODY, cwd=git_dir)
     except GitFailed as e:
         if 'cannot create' in e.stderr or 'refusing to update ref with bad name' in e.stderr:
             # refs/heads/a beside refs/heads/a/b: a file and a folder of one name.
@@ -83,11 +80,3 @@ def move_ref(git_dir: Path, ref: str, *, old: str | None, new: str | None) -> No
         if 'cannot lock ref' in e.stderr or 'Unable to create' in e.stderr:
             raise RefChanged(ref) from e
         raise
-
-
-def _configuration() -> Mapping[str, str]:
-    """Return the variables that are ``-c key=value`` for git."""
-    variables = {'GIT_CONFIG_COUNT': str(len(_CONFIG))}
-    for number, (key, value) in enumerate(_CONFIG.items()):
-        variables |= {f'GIT_CONFIG_KEY_{number}': key, f'GIT_CONFIG_VALUE_{number}': value}
-    return variables

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from hfmirror import refs
 from hfmirror.output import count, human_number, human_size
+from hfmirror.server.git.served import variables
 from hfmirror.server.pages.plots import Plot, plot
 from hfmirror.server.repos.repositories import Repo
 from hfmirror.versions import VersionInfo
@@ -33,7 +34,7 @@ class Row(NamedTuple):
 
 def versions_of(repo: Repo) -> list[VersionInfo]:
     """Return the versions of a repository, newest first."""
-    return refs.tags_in(repo.path)
+    return refs.tags_in(repo.path, env=variables(repo.path))
 
 
 def newest(versions: Sequence[VersionInfo]) -> VersionInfo | None:

@@ -202,10 +202,24 @@ class Repositories:
         return new
 
     def sweep(self) -> None:
-        """Remove what killed deletions and creations left; what is being made just now stays."""
+        """Remove what killed deletions and creations left, and uploads to deleted repositories; what is being made stays."""
         abandoned = [path for path in self._root.glob('.new-*') if _age_s(path) > _ABANDONED_S]
         for path in [*self._root.glob('.deleted-*'), *abandoned]:
             shutil.rmtree(path, ignore_errors=True)
+        for path in self._without_repository():
+            if _age_s(path) > _ABANDONED_S:
+                with _changing(self._root):
+                    self._put_away_remains(path)
+
+    def _without_repository(self) -> Iterator[Path]:
+        for kind in FOLDERS.values():
+            for namespace in _folders(self._root / kind):
+                if namespace.resolve() == namespace:
+                    yield from (
+                        path
+                        for path in _folders(namespace)
+                        if path.name.endswith('.git') and not (path / 'HEAD').exists()
+                    )
 
     def _rename(self, old: Path, new: Path) -> None:
         """Move a repository. Raises Problem when it is gone, when something else is there, or the way leads out of the root."""

@@ -8,9 +8,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from hfmirror.gitcmd import GitFailed, git
+from hfmirror.gitcmd import GitFailed
 from hfmirror.server.access import hub_of, require_identity, writable
 from hfmirror.server.answers import Problem, bad_request, forbidden, no_revision
+from hfmirror.server.git.served import git
 from hfmirror.server.git.writing import RefChanged, add_tag, move_ref, ref_value
 from hfmirror.server.names import checked_ref_name, is_ref_name
 from hfmirror.server.repos.repositories import Repo

@@ -10,9 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from hfmirror.gitcmd import git, git_bytes
 from hfmirror.server.access import hub_of, readable
-from hfmirror.server.git.bare import Bare, Commit, Node, Ref
+from hfmirror.server.git.bare import Bare, Ref
+from hfmirror.server.git.objects import Commit, Node
+from hfmirror.server.git.served import git, git_bytes
 from hfmirror.server.requests import is_true, next_page, number
 from hfmirror.server.rest.jsonable import Json, date_text
 
@@ -79,11 +80,7 @@ def compare(request: Request) -> Response:
     bare = hub_of(request).bare(readable(request))
     old, _, new = request.path_params['range'].partition('..')
     difference = _difference(bare, bare.commit(old), bare.commit(new))
-    return StreamingResponse(
-        difference,
-        media_type='text/plain; charset=utf-8',
-        headers={'X-Content-Type-Options': 'nosniff', 'Content-Security-Policy': 'sandbox'},
-    )
+    return StreamingResponse(difference, media_type='text/plain; charset=utf-8')
 
 
 def _difference(bare: Bare, old: str, new: str) -> Iterator[bytes]:

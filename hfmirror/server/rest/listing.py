@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -58,6 +58,9 @@ _SHORT = {
 }
 _FULL = ('author', 'sha', 'lastModified', 'gated', 'disabled', 'siblings')
 
+# How it shows that a repository was deleted in this moment, or is damaged.
+_GONE = (errors.GitError, FileNotFoundError, Problem)
+
 
 class _Rank(NamedTuple):
     """Where a repository stands: ``weight`` is smaller for those that come first; those of one weight go by name."""
@@ -77,7 +80,16 @@ def listing(request: Request) -> Response:
     start = bisect_right(order, _Rank(*after)) if after else 0
     page = order[start : start + limit]
     more = next_page(request, cursor=cursor(*page[-1])) if start + limit < len(order) else {}
-    return Json([shown(ranked[rank], fields) for rank in page], headers=more)
+    rows = (_row(ranked[rank], fields) for rank in page)
+    return Json([row for row in rows if row is not None], headers=more)
+
+
+def _row(at: Subject, fields: Sequence[str]) -> dict[str, Any] | None:
+    """Return what the list tells of a repository, None of one that was deleted in this moment or is damaged."""
+    try:
+        return shown(at, fields)
+    except _GONE:
+        return None
 
 
 def _fields(request: Request, repo_type: str) -> list[str]:
@@ -102,8 +114,8 @@ def _ranked(request: Request, repo_type: str) -> Iterator[tuple[_Rank, Subject]]
             at = Subject.at_main(hub, repo)
             if tags <= {*at.told.tags, at.told.pipeline_tag, at.told.library_name}:
                 yield _Rank(sign * _moment(at, sort).timestamp(), repo.repo_id), at
-        except (errors.GitError, FileNotFoundError, Problem):
-            continue  # deleted in this moment, or damaged: the others are there all the same
+        except _GONE:
+            continue  # the others are there all the same
 
 
 def _sort(request: Request) -> str:

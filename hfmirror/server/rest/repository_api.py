@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from hfmirror.gitcmd import git
+from hfmirror import errors
 from hfmirror.lfs import default_attributes
 from hfmirror.server.access import (
     hub_of,
@@ -24,6 +25,7 @@ from hfmirror.server.access import (
     writable,
 )
 from hfmirror.server.answers import Elsewhere, bad_request, forbidden, no_repository
+from hfmirror.server.git import served
 from hfmirror.server.git.writing import add_commit, add_tree, move_ref
 from hfmirror.server.hub import Hub
 from hfmirror.server.names import KINDS, checked_repo_id
@@ -121,7 +123,11 @@ def duplicate(request: Request, values: dict[str, Any]) -> Response:
     def fill(repo: Repo) -> None:
         refspecs = ('+refs/heads/*:refs/heads/*', '+refs/tags/*:refs/tags/*')
         quietly = ('-q', '--no-tags', '--no-auto-maintenance', '--no-write-fetch-head')
-        git('fetch', *quietly, '--', source.path, *refspecs, cwd=repo.path)
+        # git keeps our settings from the process at the other end, which is to read what another user may own.
+        trusted = f'-c safe.directory={shlex.quote(str(source.path))}'
+        sender = f'--upload-pack=GIT_ALLOW_PROTOCOL=none git {trusted} upload-pack'
+        by_path = {'GIT_ALLOW_PROTOCOL': 'file'}
+        served.git('fetch', *quietly, sender, '--', source.path, *refspecs, cwd=repo.path, env=by_path)
         shutil.copyfile(source.path / 'HEAD', repo.path / 'HEAD')
         if (source.objects / 'objects').is_dir():
             shutil.copytree(source.objects / 'objects', repo.objects / 'objects', copy_function=_linked)
@@ -147,7 +153,8 @@ def own_repositories(request: Request) -> Response:
         if repo.namespace.lower() == namespace.lower()
     ]
     total = sum(size for _, size in found) or 1
-    return JSONResponse([_storage(hub_of(request), repo, size, 100 * size / total) for repo, size in found])
+    rows = (_storage(hub_of(request), repo, size, 100 * size / total) for repo, size in found)
+    return JSONResponse([row for row in rows if row is not None])
 
 
 def _repo_type(values: Mapping[str, Any]) -> str:
@@ -229,9 +236,13 @@ def _linked(source: str, target: str) -> str:
     return target
 
 
-def _storage(hub: Hub, repo: Repo, size: int, percent: float) -> Mapping[str, Any]:
-    head = hub.bare(repo).head('HEAD')
-    changed = hub.bare(repo).log(head, limit=1)[0].date if head else repo.created_at
+def _storage(hub: Hub, repo: Repo, size: int, percent: float) -> Mapping[str, Any] | None:
+    """Return what a repository takes, None of one that was deleted in this moment or is damaged."""
+    try:
+        head = hub.bare(repo).head('HEAD')
+        changed = hub.bare(repo).date(head) if head else repo.created_at
+    except (errors.GitError, FileNotFoundError):
+        return None
     return {
         'id': repo.repo_id,
         'type': repo.repo_type,

@@ -6,12 +6,15 @@ served from the same address as our own pages: a browser must never run it.
 
 from __future__ import annotations
 
+from collections.abc import Generator, Mapping
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
+from anyio import CancelScope, to_thread
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from hfmirror import lfs
 from hfmirror.server.access import hub_of, readable
@@ -99,7 +102,22 @@ def _plain(request: Request, bare: Bare, file: File, headers: dict[str, str]) ->
     if file.size <= _HELD:
         return FileBody(bare.content(file), etag=file.etag, headers=headers, media_type=media_type)
     whole = {**headers, 'ETag': f'"{file.etag}"', 'Content-Length': str(file.size)}
-    return StreamingResponse(bare.pieces(file), headers=whole, media_type=media_type)
+    return _Pieces(bare.pieces(file), headers=whole, media_type=media_type)
+
+
+class _Pieces(StreamingResponse):
+    """An answer from a process, which is let go when the answer ends, whoever hangs up."""
+
+    def __init__(self, pieces: Generator[bytes], *, headers: Mapping[str, str], media_type: str) -> None:
+        super().__init__(pieces, headers=headers, media_type=media_type)
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            with CancelScope(shield=True):
+                await to_thread.run_sync(self._pieces.close)
 
 
 def _head(file: File, headers: dict[str, str], media_type: str) -> Response:

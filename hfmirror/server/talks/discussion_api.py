@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from hfmirror.server.access import contributable, hub_of, readable, require_identity, writable
 from hfmirror.server.answers import Problem, bad_request, forbidden
-from hfmirror.server.git.bare import Commit
+from hfmirror.server.git.objects import Commit
 from hfmirror.server.repos.repositories import Repo
 from hfmirror.server.requests import is_true, number, origin, text, with_json
 from hfmirror.server.rest.jsonable import Json
@@ -77,7 +77,7 @@ def create(request: Request, values: dict[str, Any]) -> Response:
     if values.get('pullRequest') is True:
         opened = discussions.open_pull_request(hub, repo, **about, base='main', status='draft')
     else:
-        opened = discussions.open_discussion(hub, repo, **about)
+        opened = discussions.open_discussion(repo, **about)
     found = discussions.find(repo, opened)
     address = f'{origin(request)}/{repo.web_path}/discussions/{opened}'
     answer = {'num': opened, 'url': address, 'pullRequest': found.is_pull_request}

@@ -21,6 +21,7 @@ from filelock import FileLock
 
 from hfmirror import durable
 from hfmirror.server.answers import Problem, bad_request, forbidden, no_revision
+from hfmirror.server.git.served import git
 from hfmirror.server.git.writing import move_ref
 from hfmirror.server.hub import Hub
 from hfmirror.server.repos.repositories import Repo
@@ -97,18 +98,18 @@ def open_pull_request(
     if head is None:
         raise no_revision(base)
     with changing(repo):
-        opened = _opened(hub, repo, author=author, title=title, text=description, status=status)
+        opened = _opened(repo, author=author, title=title, text=description, status=status)
         # The ref first: a kill now leaves a ref whose number is not used again.
         move_ref(repo.path, opened.ref, old=None, new=head)
         save(repo, opened._replace(base=ref))
     return opened.number
 
 
-def open_discussion(hub: Hub, repo: Repo, *, author: str, title: str, description: str) -> int:
+def open_discussion(repo: Repo, *, author: str, title: str, description: str) -> int:
     """Open a discussion and return its number. Raises Problem 403 when the repository wants none."""
     _refuse_closed_house(repo)
     with changing(repo):
-        opened = _opened(hub, repo, author=author, title=title, text=description, status='open')
+        opened = _opened(repo, author=author, title=title, text=description, status='open')
         save(repo, opened)
     return opened.number
 
@@ -201,18 +202,19 @@ def _refuse_closed_house(repo: Repo) -> None:
         raise forbidden(f'Discussions and pull requests are disabled for {repo.repo_id}')
 
 
-def _opened(hub: Hub, repo: Repo, *, author: str, title: str, text: str, status: str) -> Discussion:
+def _opened(repo: Repo, *, author: str, title: str, text: str, status: str) -> Discussion:
     event = new_event('comment', author, {'raw': text[:TEXT_MAX]})
     short = ' '.join(title.split())[:TITLE_MAX]
-    number = _next_number(hub, repo)
+    number = _next_number(repo)
     return Discussion(number, short, author, event.created_at, status, events=(event,))
 
 
-def _next_number(hub: Hub, repo: Repo) -> int:
+def _next_number(repo: Repo) -> int:
     number = max([0, *_numbers(repo)]) + 1
-    # A ref can be there without its discussion: pushed, or left by a kill.
-    refs = {ref.name for ref in hub.bare(repo).refs()}
-    while f'refs/pr/{number}' in refs:
+    # A ref can be there without its discussion: pushed, whatever it leads to, or left by a kill.
+    names = git('for-each-ref', '--format=%(refname:strip=2)', 'refs/pr', cwd=repo.path).split()
+    taken = {name.partition('/')[0] for name in names}
+    while str(number) in taken:
         number += 1
     return number
 

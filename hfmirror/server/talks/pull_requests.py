@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from hfmirror.gitcmd import GitFailed, git, git_bytes, succeeds
+from hfmirror import gitcmd
+from hfmirror.gitcmd import GitFailed
 from hfmirror.server.answers import Problem, bad_request
-from hfmirror.server.git import checks
-from hfmirror.server.git.bare import Commit
+from hfmirror.server.git import checks, refusals
+from hfmirror.server.git.objects import Commit
+from hfmirror.server.git.served import git, git_bytes, succeeds
 from hfmirror.server.git.writing import RefChanged, add_commit, move_ref
 from hfmirror.server.hub import Hub
 from hfmirror.server.repos.repositories import Repo
@@ -55,11 +58,16 @@ def diff(hub: Hub, repo: Repo, discussion: Discussion) -> str:
     return git_bytes('diff', *compared, cwd=repo.path).decode('utf-8', 'replace')
 
 
-def conflicts(hub: Hub, repo: Repo, discussion: Discussion) -> list[str]:
-    """Return the files that cannot be merged; none when the pull request is merged or without commits."""
+def conflicts(hub: Hub, repo: Repo, discussion: Discussion) -> list[str] | bool:
+    """Return the files that cannot be merged; none when the pull request is merged or without commits.
+
+    That is True, which clients know, when it has nothing in common with its base.
+    """
     ends = _ends(hub, repo, discussion)
     if ends is None or discussion.status == 'merged' or _is_ancestor(repo, ends.head, ends.base):
         return []
+    if _merge_base(repo, ends) is None:
+        return True
     return _merged_tree(repo, ends).conflicts
 
 
@@ -128,7 +136,7 @@ def _refuse_bad_card(hub: Hub, repo: Repo, ends: _Ends, commit: str) -> None:
         return
     faults = checks.card_report(bare.content(merged), repo.repo_type).errors
     if faults:
-        raise bad_request(checks.metadata_text(faults))
+        raise bad_request(refusals.metadata_text(faults))
 
 
 def _done(repo: Repo, begun: Discussion) -> bool:
@@ -149,14 +157,15 @@ class _Result(NamedTuple):
 
 def _merged_tree(repo: Repo, ends: _Ends) -> _Result:
     """Return the tree of the merge. Raises Problem 409 for histories that have nothing in common."""
+    if _merge_base(repo, ends) is None:
+        raise Problem(409, 'The pull request and its base have no commit in common')
     # With --stdin a conflict is an answer, and no failure: <clean> NUL <tree> NUL (<file> NUL)* NUL
     options = ('--stdin', '--name-only', '--no-messages')
-    try:
-        answer = git('merge-tree', *options, cwd=repo.path, stdin=f'{ends.base} {ends.head}\n')
-    except GitFailed as e:
-        if 'unrelated histories' in e.stderr:
-            raise Problem(409, 'The pull request and its base have no commit in common') from e
-        raise
+    with TemporaryDirectory(prefix='hfmirror-') as scratch:
+        # The repository's own configuration could name a program that merges.
+        gitcmd.git('init', '-q', '--bare', '--template=', scratch)
+        places = {'GIT_DIR': scratch, 'GIT_OBJECT_DIRECTORY': str(repo.path / 'objects')}
+        answer = git('merge-tree', *options, cwd=repo.path, stdin=f'{ends.base} {ends.head}\n', env=places)
     clean, tree, *files = answer.split('\0')
     return _Result(tree, [] if clean == '1' else [name for name in files if name])
 
