@@ -173,12 +173,14 @@ def test_the_first_release(worlds, tmp_path_factory, tmp_path, step):
     kill_and_run_again(world, fault(tmp_path / 'fault', {**STEPS, **LOCAL_STEPS}[step]))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('step', [*STEPS, 'between two objects'])
 def test_a_release_on_top_of_another(worlds, tmp_path_factory, tmp_path, step):
     world = made(worlds, 'second', second_release, tmp_path_factory)
     kill_and_run_again(world, fault(tmp_path / 'fault', {**STEPS, **LOCAL_STEPS}[step]))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('hook', HOOKS)
 def test_git_is_killed_with_it_in_the_local_hub(worlds, tmp_path_factory, tmp_path, hook):
     world = made(worlds, 'second', second_release, tmp_path_factory)
@@ -207,6 +209,7 @@ def test_a_lock_that_may_be_in_use_is_left_alone_and_the_release_waits(mirror, f
     assert mirror.tags() == ['v1.0.0', 'v1.1.0']
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('step', STEPS)
 def test_a_release_to_a_host(worlds, tmp_path_factory, tmp_path, step):
     world = made(worlds, 'network', network_release, tmp_path_factory)

@@ -922,6 +922,7 @@ def test_a_server_that_is_killed_in_a_commit_has_it_or_not(served, delay_s):
         assert commit(again, file('after')).status == 200
 
 
+@pytest.mark.heavy
 def test_a_commit_of_150_mb_needs_little_memory(served):
     text = ''.join(f'{i:07}\n' for i in range(1_000_000))  # 8 MB
     content = base64.b64encode(text.encode()).decode()

@@ -213,6 +213,7 @@ def test_read_token_gets_no_leave_to_upload(hub, tmp_path):
         upload(client, random(3 * MIB))
 
 
+@pytest.mark.heavy
 def test_client_goes_on_when_the_server_was_killed_and_started_again(tmp_path):
     content = random(150 * MIB)
     with serving(tmp_path / 'root') as server:
@@ -227,6 +228,7 @@ def test_client_goes_on_when_the_server_was_killed_and_started_again(tmp_path):
         assert store.has(content)
 
 
+@pytest.mark.heavy
 def test_memory_of_the_server_does_not_grow_with_the_file(tmp_path):
     with serving(tmp_path / 'root') as server, Client(server, tmp_path / 'ada') as client:
         client.api.create_repo(REPO)
