@@ -119,3 +119,13 @@ def client(shared_hub, tmp_path_factory):
 
     with Client(shared_hub, tmp_path_factory.mktemp('ada')) as running:
         yield running
+
+
+@pytest.fixture
+def api(hub):
+    """The client of the user ``local``, who has the repository local/x."""
+    from huggingface_hub import HfApi
+
+    client = HfApi(endpoint=hub.endpoint, token=hub.token)
+    client.create_repo('local/x')
+    return client

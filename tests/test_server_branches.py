@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
-from huggingface_hub import HfApi
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError, RevisionNotFoundError
 
 from tests.support.mirror import git
@@ -16,13 +15,6 @@ NO_REFS = [
     '-x', '--upload-pack=x', 'a..b', 'a b', 'a~1', 'a^', 'a:b', 'a?', 'a*', 'a[', 'a\\b', 'a@{1}', '@', 'a.lock', '/a', 'a/',
     'a//b', '.a', 'a/.b', 'a.', 'refs/heads/x', 'refs/pr/1', 'HEAD', 'a\x7f', 'a\n', 'x' * 251, 'a.lock/b',
 ]  # fmt: skip
-
-
-@pytest.fixture
-def api(hub):
-    api = HfApi(endpoint=hub.endpoint, token=hub.token)
-    api.create_repo('local/x')
-    return api
 
 
 @pytest.fixture

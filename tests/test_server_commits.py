@@ -45,13 +45,6 @@ UPDATED = 'The branch was updated since you opened this page. Please refresh and
 
 
 @pytest.fixture
-def api(hub):
-    api = HfApi(endpoint=hub.endpoint, token=hub.token)
-    api.create_repo('local/x')
-    return api
-
-
-@pytest.fixture
 def path(hub, api):
     """The bare repository of local/x, with .gitattributes alone."""
     return hub.root / 'models' / 'local' / 'x.git'

@@ -21,13 +21,6 @@ BASE = '/api/models/local/x/discussions'
 
 
 @pytest.fixture
-def api(hub):
-    api = HfApi(endpoint=hub.endpoint, token=hub.token)
-    api.create_repo('local/x')
-    return api
-
-
-@pytest.fixture
 def ada(hub, api):
     """Somebody who is no member of the namespace."""
     return HfApi(endpoint=hub.endpoint, token=new_user(hub, 'ada'))

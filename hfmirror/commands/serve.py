@@ -139,11 +139,10 @@ def command(
     port: int,
     names: tuple[str, ...],
     wanted: tuple[str, ...],
-    public_read: bool,
-    max_file_size: int | None,
     collecting: bool,
     verbose: bool,
     as_json: bool,
+    **limits: Any,
 ) -> None:
     """Serve the repositories of --remote local to huggingface_hub, transformers, datasets, git, git-lfs and browsers.
 
@@ -152,7 +151,7 @@ def command(
     hfmirror serve --root /data/hub --host 0.0.0.0 --token ada:write --token ci:read
     """
     output.configure(verbose=verbose)
-    hub = _hub(root, public_read=public_read, max_file_size=max_file_size)
+    hub = _hub(root, **limits)  # public_read and max_file_size
     if collecting:
         _collect(hub, as_json=as_json)
         return
