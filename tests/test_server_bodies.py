@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import pytest
 import uvicorn
@@ -22,7 +23,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from hfmirror.server import answers, bodies
-from hfmirror.server.bodies import FileBody, receive_file, receive_object
+from hfmirror.server.bodies import FileBody, receive, receive_object
 from hfmirror.store import ObjectStore
 
 MIB = 1 << 20
@@ -57,10 +58,17 @@ class Host:
 
     async def receive(self, request):
         if 'oid' not in request.path_params:
-            received = await receive_file(request, self.place / 'received', limit=64 * MIB)
-            return JSONResponse(received._asdict())
+            return JSONResponse((await self.receive_file(request))._asdict())
         await receive_object(request, ObjectStore(self.store), **request.path_params)
         return Response()
+
+    async def receive_file(self, request):
+        """Receive into a file beside the one it replaces, as those do that check what came before they keep it."""
+        with NamedTemporaryFile(dir=self.place, buffering=0) as file:
+            received = await receive(request, file, limit=64 * MIB)
+            os.link(file.name, f'{file.name}.kept')
+        os.replace(f'{file.name}.kept', self.place / 'received')
+        return received
 
     async def send_file(self, request):
         return FileBody(self.file, etag='f' * 64, headers=HEAD)

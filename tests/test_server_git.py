@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import http.client
 import json
 import os
 import socket
@@ -26,6 +25,7 @@ from hfmirror.server.git.objects import COMMIT_MAX, TREE_MAX
 from hfmirror.server.repos.repositories import Repo
 from hfmirror.server.tokens import NewToken
 from tests.support.mirror import git
+from tests.support.rest import call
 
 ZEROS = '0' * 40
 UPLOAD, RECEIVE = 'git-upload-pack', 'git-receive-pack'
@@ -119,23 +119,10 @@ def moving(old, new, ref, capabilities=b'report-status'):
     return packet(f'{old} {new} {ref}'.encode() + b'\0' + capabilities) + b'0000'
 
 
-class Answer:
-    def __init__(self, status, headers, content):
-        self.status, self.headers, self.content = status, headers, content
-
-
 def request(hub, method, path, body=None, *, token=None, **headers):
     """Send one request as no git would; names of headers with ``_`` for ``-``."""
     sent = {name.replace('_', '-'): value for name, value in headers.items()}
-    if token:
-        sent['Authorization'] = f'Bearer {token}'
-    connection = http.client.HTTPConnection(urlsplit(hub.endpoint).netloc, timeout=30)
-    try:
-        connection.request(method, path, body, sent)
-        answer = connection.getresponse()
-        return Answer(answer.status, answer.headers, answer.read())
-    finally:
-        connection.close()
+    return call(hub, method, path, token=token, body=body, headers=sent)
 
 
 def post(hub, path, body, *, token=None, **headers):
@@ -618,7 +605,7 @@ def test_nobody_is_asked_who_they_are_before_a_push(hub, repo, method, what):
 def test_a_read_token_may_not_push(hub, repo, reader, method, what):
     answer = request(hub, method, f'/local/bert.git/{what}', token=reader)
     assert (answer.status, answer.headers['Content-Type']) == (403, 'text/plain; charset=utf-8')
-    assert answer.content == b'The token of local is for reading only\n'
+    assert answer.body == b'The token of local is for reading only\n'
 
 
 def test_git_shows_why_a_read_token_may_not_push(work, reader):
@@ -671,7 +658,7 @@ def test_a_token_is_not_shown_when_git_fails_on_the_server(work, capfd):
     (work.repo.path / 'config').write_text('[core]\n\trepositoryformatversion = 99\n')
     answer = request(work.hub, 'GET', f'/local/bert.git/info/refs?service={UPLOAD}', token=work.hub.token)
     assert answer.status == 500
-    assert answer.content == b'git upload-pack of local/bert failed on the server.\n'
+    assert answer.body == b'git upload-pack of local/bert failed on the server.\n'
     said = capfd.readouterr().err
     assert 'warning: git upload-pack of local/bert: fatal: ' in said
     assert work.hub.token not in said
@@ -735,14 +722,14 @@ def test_the_answers_are_not_to_be_kept(hub, work):
 
 def test_the_empty_request_before_a_large_push_is_answered(hub, work):
     answer = post(hub, f'/local/bert.git/{RECEIVE}', b'0000', token=hub.token)
-    assert (answer.status, answer.content) == (200, b'')
+    assert (answer.status, answer.body) == (200, b'')
 
 
 @pytest.mark.parametrize('protocol', ['x' * 5000, 'version=2:$(id)', 'version=99'])
 def test_an_odd_protocol_is_taken_for_none(hub, work, protocol):
     answer = request(hub, 'GET', f'/local/bert.git/info/refs?service={UPLOAD}', Git_Protocol=protocol)
     assert answer.status == 200
-    assert answer.content.startswith(packet(b'# service=git-upload-pack\n') + b'0000')
+    assert answer.body.startswith(packet(b'# service=git-upload-pack\n') + b'0000')
 
 
 _PIECES = st.one_of(

@@ -16,7 +16,6 @@ import hashlib
 import mmap
 import os
 import re
-import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
@@ -29,7 +28,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from hfmirror import durable, errors
+from hfmirror import errors
 from hfmirror.copying import BLOCK, past_cache, write_all
 from hfmirror.server.answers import Problem, too_large
 from hfmirror.store import ObjectStore
@@ -74,17 +73,6 @@ async def receive(request: Request, file: IO[bytes], *, limit: int) -> Received:
         blocks.rest()
 
 
-async def receive_file(request: Request, path: Path, *, limit: int) -> Received:
-    """Take the body as the file ``path``, which is on disk when this returns; its directory must exist.
-
-    Raises what ``receive`` raises; then ``path`` is left as it was and nothing beside it.
-    """
-    with _room(), _beside(path) as file:
-        received = await receive(request, file, limit=limit)
-        await _in_thread(_settle, file, path)
-    return received
-
-
 async def receive_object(request: Request, store: ObjectStore, *, oid: str, size: int) -> None:
     """Take the body as the object ``oid`` of ``store``, which is on disk when this returns.
 
@@ -126,23 +114,6 @@ def _room() -> Iterator[None]:
         if e.errno in _NO_ROOM:
             raise Problem(507, f'The disk of the server: {e.strerror}') from e
         raise
-
-
-@contextmanager
-def _beside(path: Path) -> Iterator[IO[bytes]]:
-    """Open a new unbuffered file in the directory of ``path``; it is removed at the end unless it was renamed."""
-    temporary = path.with_name(f'.{secrets.token_hex(8)}.tmp')
-    try:
-        with temporary.open('xb', buffering=0) as file:
-            yield file
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _settle(file: IO[bytes], path: Path) -> None:
-    os.fsync(file.fileno())
-    os.replace(file.name, path)
-    durable.flush([path.parent])
 
 
 class _Blocks:

@@ -25,9 +25,8 @@ from hfmirror.server.repos.repositories import Repo
 from hfmirror.server.requests import is_true
 from hfmirror.store import ObjectStore
 
-_HELD = (
-    16 * 1024 * 1024
-)  # bytes of a plain file that are held in memory; only a push by path brings larger ones
+# Bytes of a plain file that are held in memory; only a push by path brings larger ones.
+_HELD = 16 * 1024 * 1024
 _LOOKED_INTO = 1024 * 1024  # bytes of a plain file that is read to see whether it is text
 _PLAIN = 'text/plain; charset=utf-8'
 _BINARY = 'application/octet-stream'
