@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -11,6 +12,9 @@ from functools import cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
+
+# What the system says of a disk, or somebody's share of it, that is full.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 # Flushing each of many small files waits for the disk each time; one flush of the file system waits once.
 _ONE_BY_ONE = 32

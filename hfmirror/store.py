@@ -25,7 +25,6 @@ from hfmirror.copying import copy_hashed
 from hfmirror.statcache import Stamp
 
 _FICLONE = 0x40049409  # ioctl_ficlonerange(2)
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class ObjectStore:
@@ -77,7 +76,7 @@ class ObjectStore:
             try:
                 yield file
             except OSError as e:
-                if e.errno in _NO_ROOM and e.filename is None:  # a write does not know where it writes
+                if e.errno in durable.NO_ROOM and e.filename is None:  # a write does not know where it writes
                     e.filename = str(self.root)
                 raise
             finally:

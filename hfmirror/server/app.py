@@ -17,7 +17,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hfmirror import errors, gitcmd, output
+from hfmirror import durable, errors, gitcmd, output
 from hfmirror.server import hosts, housekeeping
 from hfmirror.server.answers import Elsewhere, Problem, answer, no_repository
 from hfmirror.server.commits import commit_api
@@ -47,7 +47,6 @@ _POLICY = (
 )
 _TRACE_MAX = 200  # characters of a request's id
 _INTERNAL = 'Internal error: the log of the server says more'
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def create_app(hub: Hub, names: Collection[str] | None = None) -> ASGIApp:
@@ -182,7 +181,7 @@ async def _ours(request: Request, error: Exception) -> Response:
 
 
 async def _system(request: Request, error: Exception) -> Response:
-    if isinstance(error, OSError) and error.errno not in _NO_ROOM:
+    if isinstance(error, OSError) and error.errno not in durable.NO_ROOM:
         return await _unexpected(request, error)
     output.error(f'{request.method} {request.scope["path"]}: {error}')
     return answer(Problem(507, f'The disk of the server: {os.strerror(errno.ENOSPC)}'), request.scope['path'])

@@ -11,7 +11,6 @@ again as httptools. What was mapped into memory went out no faster and counts as
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import mmap
 import os
@@ -28,7 +27,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from hfmirror import errors
+from hfmirror import durable, errors
 from hfmirror.copying import BLOCK, past_cache, write_all
 from hfmirror.server.answers import Problem, too_large
 from hfmirror.store import ObjectStore
@@ -36,7 +35,6 @@ from hfmirror.store import ObjectStore
 PATIENCE_S = 120.0  # how long a sender may be silent
 _HASHED = 2 * BLOCK  # bytes that are hashed and written at once; two such blocks are the memory of an upload
 _CACHED = 8 * BLOCK  # bytes of a body that are written through the page cache; the rest goes past it
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Ours alone: the event loop's own few threads may all wait for git.
 _THREADS = ThreadPoolExecutor(16, thread_name_prefix='bodies')
 _T = TypeVar('_T')
@@ -111,7 +109,7 @@ def _room() -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        if e.errno in _NO_ROOM:
+        if e.errno in durable.NO_ROOM:
             raise Problem(507, f'The disk of the server: {e.strerror}') from e
         raise
 

@@ -14,7 +14,6 @@ error and not the text; in the lines of JSON it shows the text, so whatever can 
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
 import mmap
 import os
@@ -30,6 +29,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from hfmirror import durable
 from hfmirror.server.access import hub_of, require_identity, writable
 from hfmirror.server.answers import Problem, bad_request
 from hfmirror.server.bodies import receive
@@ -41,7 +41,6 @@ from hfmirror.server.xet.rebuild import Lost, Progress, rebuild
 from hfmirror.store import ObjectStore
 
 _BEAT_S = 5.0  # a client takes a connection that is silent for minutes for a dead one
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _rebuilds: RunVar[CapacityLimiter] = RunVar('xet_rebuilds')
 
 
@@ -109,7 +108,7 @@ async def _told(request: Request, repo: Repo, body: shard.Body) -> AsyncIterator
 def _reason(error: Exception) -> str | None:
     if isinstance(error, Problem):
         return error.message
-    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+    if isinstance(error, OSError) and error.errno in durable.NO_ROOM:
         return f'The disk of the server: {error.strerror}'
     return None
 
