@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from hfmirror import errors
-from hfmirror.server import hosts, running_hub
+from hfmirror.server import RunningHub, hosts, running_hub
 from tests.support.rest import call
 
 
@@ -77,7 +77,7 @@ def test_git_is_told_in_its_own_words(hub):
 
 def test_a_hub_that_others_reach_is_called_as_they_like(tmp_path):
     with running_hub(tmp_path, host='0.0.0.0') as hub:
-        here = hub._replace(endpoint=hub.endpoint.replace('0.0.0.0', '127.0.0.1'))
+        here = RunningHub(hub.endpoint.replace('0.0.0.0', '127.0.0.1'), hub.token, hub.root, hub.hub)
         assert asked(here, 'anything.example').status == 200
 
 

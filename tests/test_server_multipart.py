@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hfmirror.server import running_hub, tokens
+from hfmirror.server import RunningHub, running_hub, tokens
 from hfmirror.server.lfs import multipart
 from tests.support.clients import Client, environment
 from tests.support.mirror import git
@@ -460,7 +460,7 @@ def test_an_address_that_was_changed_is_refused_whoever_comes_with_it(hub, sendi
 
 def test_a_reader_is_offered_no_parts(hub, repo):
     hub.hub.tokens.add(tokens.NewToken('local', 'read', 'hf_reading_only'))
-    reader = hub._replace(token='hf_reading_only')
+    reader = RunningHub(hub.endpoint, 'hf_reading_only', hub.root, hub.hub)
     assert batch(reader, repo, ('f' * 64, 10 * _PART)).status_code == 403
 
 

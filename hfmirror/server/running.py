@@ -8,12 +8,13 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
-from typing import Any, NamedTuple
+from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from hfmirror import errors
-from hfmirror.server import hosts, tokens
+from hfmirror.server import faults, hosts, tokens
 from hfmirror.server.app import create_app
 from hfmirror.server.connections import Connection
 from hfmirror.server.hub import Hub
@@ -21,13 +22,12 @@ from hfmirror.server.hub import Hub
 _KEEP_ALIVE_S = 75  # longer than clients wait between two requests of one job
 
 
-class RunningHub(NamedTuple):
-    """A Hub that answers. ``token`` may write as the user ``local``."""
+class RunningHub(faults.Hooks):
+    """A Hub that answers, or fails as a test asks it to. ``token`` may write as the user ``local``."""
 
-    endpoint: str
-    token: str
-    root: Path
-    hub: Hub
+    def __init__(self, endpoint: str, token: str, root: Path, hub: Hub) -> None:
+        super().__init__()
+        self.endpoint, self.token, self.root, self.hub = endpoint, token, root, hub
 
     def __repr__(self) -> str:
         return f'RunningHub({self.endpoint!r})'
@@ -51,14 +51,16 @@ def running_hub(
     new = tokens.parse(token)
     hub.tokens.add(new, automatic=True)
     with listen(host, port) as listening:
-        server = _server(hub, listening, names)
+        running = RunningHub(address(listening), new.token, hub.root, hub)
+        server = _server(faults.Watched(_app(hub, listening, names), running), faults.Cuttable)
         thread = Thread(target=server.run, args=([listening],), name='hub', daemon=True)
         thread.start()
         try:
-            yield RunningHub(address(listening), new.token, hub.root, hub)
+            yield running
         finally:
             server.should_exit = True
             thread.join()
+    running.raise_what_broke()
 
 
 def serve(hub: Hub, listening: socket.socket, names: Collection[str] = ()) -> None:
@@ -68,7 +70,7 @@ def serve(hub: Hub, listening: socket.socket, names: Collection[str] = ()) -> No
     turned away.
     Raises KeyboardInterrupt at the end when it was interrupted.
     """
-    _server(hub, listening, names).run([listening])
+    _server(_app(hub, listening, names), Connection).run([listening])
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -101,11 +103,15 @@ def is_loopback(host: str) -> bool:
         return host == 'localhost'
 
 
-def _server(hub: Hub, listening: socket.socket, names: Collection[str]) -> uvicorn.Server:
+def _app(hub: Hub, listening: socket.socket, names: Collection[str]) -> ASGIApp:
     known = {*names, *hosts.own_names()} if is_loopback(listening.getsockname()[0]) else None
+    return create_app(hub, known)
+
+
+def _server(app: ASGIApp, http: type[Connection]) -> uvicorn.Server:
     config = uvicorn.Config(
-        create_app(hub, known),
-        http=Connection,
+        app,
+        http=http,
         ws='none',
         log_level='critical',  # what goes wrong is said by the application, without secrets
         access_log=False,
