@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from hfmirror import errors, lfs, message, naming, output
 from hfmirror.card import card, lint
 from hfmirror.card.about import About
+from hfmirror.clone import Clone
 from hfmirror.config import Config
 from hfmirror.facts.facts import Facts, read_facts
 from hfmirror.fastimport import Content
@@ -21,7 +23,6 @@ from hfmirror.outbox import Entry as Waiting
 from hfmirror.outbox import Held, Outbox, new_id, now
 from hfmirror.readme import ownership
 from hfmirror.refs import Refs
-from hfmirror.repository import Repository
 from hfmirror.rules import ATTRIBUTES, CARD
 from hfmirror.statcache import Known
 from hfmirror.store import ObjectStore
@@ -39,6 +40,8 @@ class Request(NamedTuple):
     message: str | None = None
     keep: bool = False
     prefix: str = 'v'  # of semantic versions
+    private: bool | None = None  # of a repository that this push creates
+    create: bool = True  # whether it may
 
 
 class Plan(NamedTuple):
@@ -61,7 +64,7 @@ class Plan(NamedTuple):
 
 
 def make_plan(
-    repository: Repository,
+    repository: Clone,
     request: Request,
     config: Config,
     refs: Refs,
@@ -90,9 +93,7 @@ def contents(tree: Tree) -> Tree:
     return {path: entry for path, entry in tree.items() if path not in (CARD, ATTRIBUTES)}
 
 
-def make(
-    repository: Repository, outbox: Outbox, request: Request, plan: Plan, objects: Sequence[Held]
-) -> Waiting:
+def make(repository: Clone, outbox: Outbox, request: Request, plan: Plan, objects: Sequence[Held]) -> Waiting:
     """Commit and tag the plan, and write it to the outbox. Nothing has left the machine when this returns.
 
     Raises CardError when the card or what it is made from is broken, SourceChanged when a small file has changed.
@@ -102,7 +103,7 @@ def make(
         {file.path: file.source for file in request.folder.files}, repo_type=repository.target.repo_type
     )
     text = _card(repository, request, plan, history, facts)
-    _warn_of_card(text, repository.target)
+    _check_card(text, repository)
     generated = {CARD: text.encode('utf-8', 'surrogateescape'), ATTRIBUTES: _attributes(plan)}
     tree = {**plan.laid.tree, **{path: _plain(path, content) for path, content in generated.items()}}
     notes = _notes(repository.target, request, plan, tree, facts, history)
@@ -121,13 +122,15 @@ def make(
         path_in_repo=request.path_in_repo,
         keep=request.keep,
         objects=tuple(objects),
+        create=request.create,
+        private=request.private,
     )
     outbox.add(waiting, repository.pack([name for name in (tag, commit, base) if name]))
     return waiting
 
 
 def _card(
-    repository: Repository, request: Request, plan: Plan, history: Sequence[VersionInfo], facts: Facts
+    repository: Clone, request: Request, plan: Plan, history: Sequence[VersionInfo], facts: Facts
 ) -> str:
     target = repository.target
     base, source = _card_base(repository, plan)
@@ -145,14 +148,27 @@ def _card(
     return card.render(facts, about, base=base, source=source)
 
 
-def _warn_of_card(text: str, target: Target) -> None:
-    wrong = [found for found in lint.lint(text, repo_type=target.repo_type) if found.severity == 'error']
-    for found in wrong[:5]:
-        key = f'{found.key}: ' if found.key else ''
-        output.warn(f'the Hub would refuse this card: {found.path}:{found.line}: {key}{found.message}')
+def _check_card(text: str, repository: Clone) -> None:
+    """Raise CardError for a card that the Hub would refuse; elsewhere, where nobody reads it, say so."""
+    found = [one for one in lint.lint(text, repo_type=repository.target.repo_type) if one.severity == 'error']
+    wrong = [f'{one.path}:{one.line}: {f"{one.key}: " if one.key else ""}{one.message}' for one in found[:5]]
+    if repository.hub is None:
+        for problem in wrong:
+            output.warn(f'the Hub would refuse this card: {problem}')
+        return
+    if not wrong:
+        with suppress(
+            errors.NetworkError
+        ):  # then the release waits, and the Hub looks at the card when it arrives
+            wrong = repository.hub.check_card(text, repository.target)
+    if wrong:
+        raise errors.CardError(
+            f"{repository.target}: the Hub refuses this card. Correct it, see 'hfmirror card':\n  "
+            + '\n  '.join(wrong)
+        )
 
 
-def _card_base(repository: Repository, plan: Plan) -> tuple[str | None, str | None]:
+def _card_base(repository: Clone, plan: Plan) -> tuple[str | None, str | None]:
     """Return the card to write around, and the mark of the folder's README.md.
 
     The remote's card, where people may have edited it, unless the folder's README.md is new or has changed.
@@ -180,12 +196,12 @@ def card_mark(laid: Laid) -> str | None:
     return blob[:16] if blob else None
 
 
-def _card_changed(repository: Repository, head: Tree, laid: Laid) -> bool:
+def _card_changed(repository: Clone, head: Tree, laid: Laid) -> bool:
     theirs = _remote_card(repository, head)
     return theirs is None or (laid.card_source is not None and card.source(theirs) != card_mark(laid))
 
 
-def _remote_card(repository: Repository, head: Tree) -> str | None:
+def _remote_card(repository: Clone, head: Tree) -> str | None:
     entry = head.get(CARD)
     if entry is None or entry.is_lfs:
         return None
@@ -223,7 +239,7 @@ def _read_plain(file: SourceFile, known: Known) -> bytes:
     return content
 
 
-def _history(repository: Repository, refs: Refs, prefix: str) -> list[VersionInfo]:
+def _history(repository: Clone, refs: Refs, prefix: str) -> list[VersionInfo]:
     try:
         return repository.versions(refs, prefix=prefix)
     except errors.NetworkError:

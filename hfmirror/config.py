@@ -37,6 +37,8 @@ class Home(NamedTuple):
 class RepositorySection(BaseModel):
     model_config = ConfigDict(extra='ignore')
     model_name: str | None = None  # namespace/name
+    private: bool | None = None  # of a repository that a push creates; None: as the account has it
+    auto_create: bool = True  # a push creates the repository where there is none
 
 
 class VersioningSection(BaseModel):
@@ -61,6 +63,12 @@ class SettingsSection(BaseModel):
     upload: UploadSection = UploadSection()
 
 
+class GatesSection(BaseModel):
+    model_config = ConfigDict(extra='ignore')
+    allow_secrets: list[str] = []  # globs of files in which what looks like a secret is none
+    allow_unsafe: list[str] = []  # globs of files whose pickles may do anything
+
+
 class Config(BaseModel):
     """The ``huggingface:`` section, every value typed and defaulted. Keys of other tools are left alone."""
 
@@ -68,6 +76,7 @@ class Config(BaseModel):
     repository: RepositorySection = RepositorySection()
     versioning: VersioningSection = VersioningSection()
     settings: SettingsSection = SettingsSection()
+    gates: GatesSection = GatesSection()
     remotes: list[str] = []
 
 
@@ -118,17 +127,3 @@ def home() -> Home:
 
     cache, data = user_cache_path('hfmirror'), user_data_path('hfmirror')
     return Home(cache / 'clones', cache / 'cache', data / 'outbox', data / 'hub', cache / 'log')
-
-
-def username() -> str | None:
-    """Return ``HF_USERNAME`` of the environment or of ``.env`` in the working directory."""
-    return os.environ.get('HF_USERNAME') or _dotenv().get('HF_USERNAME') or None
-
-
-def _dotenv() -> Mapping[str, str | None]:
-    path = Path('.env')
-    if not path.is_file():
-        return {}
-    from dotenv import dotenv_values
-
-    return dotenv_values(path, interpolate=False)

@@ -9,11 +9,22 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from hfmirror import errors, output, replay
+from hfmirror.clone import Clone
+from hfmirror.hub import NoSuchRepository
 from hfmirror.objects import RemoteObjects, objects_of
 from hfmirror.outbox import Entry, Outbox
+from hfmirror.readme import frontmatter
 from hfmirror.refs import Refs, create_bare
-from hfmirror.repository import RemoteMoved, Repository, TagExists
+from hfmirror.rules import CARD
 from hfmirror.tree import Entry as File
+from hfmirror.tree import not_as
+from hfmirror.worktree import RemoteMoved, TagExists
+
+_WAIT_MAX_S = 600  # a server that wants a longer pause gets the release with a later command
+
+
+class Begun(RemoteMoved):
+    """The repository was created, and the Hub began it with a commit of its own."""
 
 
 class Retry(NamedTuple):
@@ -23,7 +34,7 @@ class Retry(NamedTuple):
     delay_s: float = 2.0
 
 
-def deliver(repository: Repository, outbox: Outbox, entry: Entry, retry: Retry) -> Entry:
+def deliver(repository: Clone, outbox: Outbox, entry: Entry, retry: Retry) -> Entry:
     """Send a release, prove it and take it out of the outbox; returns it as it was sent.
 
     Retries what the network broke. Raises NetworkError when that does not help; the release then stays in the outbox.
@@ -36,13 +47,15 @@ def deliver(repository: Repository, outbox: Outbox, entry: Entry, retry: Retry) 
             outbox.update(replace(entry, attempts=entry.attempts + attempt + 1, error=str(e)))
             if attempt == retry.times:
                 raise
-            wait = retry.delay_s * 2**attempt * random.uniform(0.75, 1.25)
+            wait = max(retry.delay_s * 2**attempt * random.uniform(0.75, 1.25), e.retry_after_s or 0)
+            if wait > _WAIT_MAX_S:
+                raise
             output.say(f'{e} Trying again in {wait:.0f} s ({attempt + 1} of {retry.times}).')
             time.sleep(wait)
     raise AssertionError('unreachable')
 
 
-def deliver_queued(repository: Repository, outbox: Outbox, entry: Entry, retry: Retry) -> Entry:
+def deliver_queued(repository: Clone, outbox: Outbox, entry: Entry, retry: Retry) -> Entry:
     """Send a release that waited, put on top of what the remote has got meanwhile."""
     repository.unpack(outbox.pack(entry))
     for _ in range(5):
@@ -65,7 +78,7 @@ def deliver_queued(repository: Repository, outbox: Outbox, entry: Entry, retry: 
     )
 
 
-def prove(repository: Repository, entry: Entry, tree: Mapping[str, File], objects: RemoteObjects) -> None:
+def prove(repository: Clone, entry: Entry, tree: Mapping[str, File], objects: RemoteObjects) -> None:
     """Raise VerificationError unless the remote has the tag, the branch and every object of the release."""
     refs = repository.remote_refs()
     if entry.version is not None and refs.tags.get(entry.version, ('', ''))[0] != entry.tag_object:
@@ -78,9 +91,22 @@ def prove(repository: Repository, entry: Entry, tree: Mapping[str, File], object
             "that was pushed. Run 'hfmirror verify'."
         )
     _require_confirmed(repository, objects.missing(tree.values()))
+    if repository.hub is not None:
+        _require_listed(repository, entry, tree)
 
 
-def _require_confirmed(repository: Repository, missing: Sequence[File]) -> None:
+def _require_listed(repository: Clone, entry: Entry, tree: Mapping[str, File]) -> None:
+    """Raise VerificationError unless the Hub's REST API lists exactly the files of the release."""
+    assert repository.hub is not None
+    wrong = not_as(tree, repository.hub.tree(repository.target, entry.version or entry.commit))
+    if wrong:
+        raise errors.VerificationError(
+            f'{repository.target}: the Hub lists {output.count(len(wrong), "file")} otherwise than released: '
+            f"{', '.join(wrong[:5])}. Run 'hfmirror verify {entry.version or ''}'."
+        )
+
+
+def _require_confirmed(repository: Clone, missing: Sequence[File]) -> None:
     if missing:
         names = ', '.join(file.path for file in missing[:5])
         raise errors.VerificationError(
@@ -89,21 +115,55 @@ def _require_confirmed(repository: Repository, missing: Sequence[File]) -> None:
         )
 
 
-def _deliver_once(repository: Repository, outbox: Outbox, entry: Entry) -> Entry:
+def _deliver_once(repository: Clone, outbox: Outbox, entry: Entry) -> Entry:
+    try:
+        return _deliver(repository, outbox, entry)
+    except errors.HfmirrorError as e:
+        raise repository.explained(e, writing=True) from e
+
+
+def _deliver(repository: Clone, outbox: Outbox, entry: Entry) -> Entry:
     target = repository.target
-    if target.remote == 'local' and target.path is not None and not target.path.exists():
-        create_bare(target.path, target.branch)
+    _make_place(repository, entry)
     tree = repository.tree(entry.commit)
-    objects = objects_of(target, repository.work)
+    objects = objects_of(repository)
     _send_objects(repository, outbox, entry, objects)
     if not _arrived(entry, repository.remote_refs()):
-        repository.push(_refspecs(entry, target.branch))
+        repository.push_refs(_refspecs(entry, target.branch))
     prove(repository, entry, tree, objects)
     outbox.remove(entry)
     return entry
 
 
-def _send_objects(repository: Repository, outbox: Outbox, entry: Entry, objects: RemoteObjects) -> None:
+def _make_place(repository: Clone, entry: Entry) -> None:
+    """Create the repository of a first release, where the release may and there is none."""
+    target = repository.target
+    if target.remote == 'local' and target.path is not None and not target.path.exists():
+        create_bare(target.path, target.branch)
+    if repository.hub is None or entry.base is not None:
+        return
+    try:
+        repository.remote_refs()
+    except NoSuchRepository:
+        if not entry.create:
+            raise
+        repository.hub.create(target, private=entry.private, sdk=_sdk(repository, entry))
+        output.say(f'{target}: created{" (private)" if entry.private else ""}')
+        # The Hub begins a repository with a commit of its own, on which the release has to go.
+        if repository.remote_refs().head is not None:
+            raise Begun(f'{target}: created with a first commit of the Hub.') from None
+
+
+def _sdk(repository: Clone, entry: Entry) -> str | None:
+    """Return what a Space runs on, as its card says."""
+    card = repository.tree(entry.commit).get(CARD)
+    if repository.target.repo_type != 'space' or card is None or card.is_lfs:
+        return None
+    sdk = frontmatter.read(repository.read(card).decode('utf-8', 'replace'), CARD).get('sdk')
+    return sdk if isinstance(sdk, str) else None
+
+
+def _send_objects(repository: Clone, outbox: Outbox, entry: Entry, objects: RemoteObjects) -> None:
     wanted = {held.oid: held for held in entry.objects}
     absent = objects.missing(File(held.path, held.oid, held.size, is_lfs=True) for held in wanted.values())
     _require_intact(outbox, entry)

@@ -84,9 +84,13 @@ class ConflictError(HfmirrorError):
 
 
 class NetworkError(HfmirrorError):
-    """The remote cannot be reached now. Trying again later may help."""
+    """The remote cannot be reached now. Trying again later may help, ``retry_after_s`` seconds later when it said so."""
 
     exit_code = 7
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class GateError(HfmirrorError):

@@ -11,9 +11,13 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
+import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, Any
 from urllib.parse import urlsplit
 
@@ -34,6 +38,8 @@ _KEPT = {
     'GIT_CONFIG_NOSYSTEM',
     'GIT_CONFIG_SYSTEM',
     'GIT_EXEC_PATH',
+    'GIT_HTTP_LOW_SPEED_LIMIT',
+    'GIT_HTTP_LOW_SPEED_TIME',
     'GIT_PROXY_COMMAND',
     'GIT_SSH',
     'GIT_SSH_COMMAND',
@@ -56,7 +62,8 @@ _ALWAYS = {
 _CREDENTIALS = re.compile(r'(?<=://)[^/@\s]+@')
 _NO_ROOM = r'No space left on device|Disk quota exceeded|Out of diskspace|File too large'
 _TOKEN = re.compile(
-    r'\b(?:hf|api_org|gh[a-z]|github_pat|glpat)[_-][A-Za-z0-9_]{8,}|(?i:(?<=authorization: )\S+ \S+)'
+    r'\b(?:hf|api_org|gh[a-z]|github_pat|glpat)[_-][A-Za-z0-9_.-]{8,}'
+    r'|(?i:(?<=authorization)(?P<between>["\']?\s*[:=]\s*["\']?)[A-Za-z]+\s+[^\s"\']+)'
 )
 
 
@@ -79,6 +86,14 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment for git: ours without a surrounding git's variables, plus ``extra``."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith('GIT_') or key in _KEPT}
     return {**kept, **_ALWAYS, **(extra or {})}
+
+
+def configuration(values: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment that gives git these settings: no file and no process list shows them."""
+    given = {'GIT_CONFIG_COUNT': str(len(values))}
+    for number, (key, value) in enumerate(values.items()):
+        given |= {f'GIT_CONFIG_KEY_{number}': key, f'GIT_CONFIG_VALUE_{number}': value}
+    return given
 
 
 def run(
@@ -148,6 +163,79 @@ def succeeds(*args: str | Path, cwd: Path | None = None) -> bool:
     except GitFailed:
         return False
     return True
+
+
+class Started:
+    """A program that runs beside us, in a session of its own: a Ctrl-C that is meant for us does not end it.
+
+    What it writes goes to files without a name, so that it never waits for somebody to read.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], out: IO[bytes], err: IO[bytes]) -> None:
+        self._process, self._out, self._err = process, out, err
+        for file in (out, err):
+            weakref.finalize(self, file.close)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def stdout(self) -> str:
+        """What it has written so far, without secrets."""
+        return _written(self._out)
+
+    @property
+    def stderr(self) -> str:
+        """What it has written to its standard error so far, without secrets."""
+        return _written(self._err)
+
+    def poll(self) -> int | None:
+        """Return its exit code, the negative number of the signal that ended it, or None while it runs."""
+        return self._process.poll()
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Wait until it has ended, or for so many seconds."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout_s)
+
+    def kill(self) -> None:
+        """End it and all that it has started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+def start(
+    *args: str | Path, cwd: Path | None = None, stdin: bytes = b'', env: Mapping[str, str] | None = None
+) -> Started:
+    """Start a program, have it read ``stdin``, and return. Raises GitError when it is not there."""
+    out, err = TemporaryFile(), TemporaryFile()
+    try:
+        process = subprocess.Popen(
+            [str(arg) for arg in args],
+            cwd=cwd,
+            env=environment(env),
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+        )
+    except OSError as e:
+        out.close()
+        err.close()
+        raise errors.GitError(f'{args[0]} cannot be started: {e.strerror}.') from e
+    assert process.stdin is not None
+    # A pipe, not a file: what it reads may be secret.
+    with suppress(BrokenPipeError), process.stdin:
+        process.stdin.write(stdin)
+    return Started(process, out, err)
+
+
+def _written(file: IO[bytes]) -> str:
+    # Read by place: the place where the program goes on writing is shared with us.
+    content = os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0)
+    return redact(content.decode('utf-8', 'replace'))
 
 
 def git_version() -> tuple[int, ...]:
@@ -230,6 +318,11 @@ _MEANINGS: tuple[tuple[str, type[errors.HfmirrorError], str], ...] = (
         r'|i/o timeout|no such host|Recv failure|SSL_ERROR_SYSCALL|Temporary failure|dial tcp|unexpected EOF',
         errors.NetworkError,
         'Try again when it can be reached',
+    ),
+    (
+        r'requested URL returned error: 30\d',
+        errors.NotFoundError,
+        'It was renamed or moved: open its address in a browser to see its new name, and give that to --repo',
     ),
     (
         r'does not appear to be a git repository|[Rr]epository .*not found|not a git repository|invalid gitfile|does not exist|error: 404\b|HTTP 404',

@@ -39,7 +39,8 @@ def hold(plan: Plan, objects: RemoteObjects, store: ObjectStore, *, copy: bool) 
 def _lacking(plan: Plan, objects: RemoteObjects, ours: Sequence[Entry]) -> list[Entry]:
     try:
         return objects.missing(ours)
-    except errors.NetworkError:
+    except (errors.NetworkError, errors.NotFoundError):
+        # Not to be asked now, or not created yet: what the branch is known to have.
         have = {entry.oid for entry in plan.head.values() if entry.is_lfs}
         return [entry for entry in ours if entry.oid not in have]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hfmirror import errors, lfs, output
+from hfmirror.clone import Clone
 from hfmirror.fingerprint import Found, Job, Reader
 from hfmirror.folder import Folder, SourceFile
-from hfmirror.repository import Repository
 from hfmirror.rules import ATTRIBUTES, CARD, clash, in_repo, stale
 from hfmirror.statcache import Known
 from hfmirror.store import ObjectStore
@@ -36,7 +36,7 @@ class Laid(NamedTuple):
 
 
 def lay_out(
-    repository: Repository,
+    repository: Clone,
     folder: Folder,
     head: Tree,
     reader: Reader,
@@ -73,7 +73,7 @@ def lay_out(
     return Laid(tree, files, found, attributes, removed, card_source)
 
 
-def _tracked(repository: Repository, attributes: str, tree: Tree, ours: Tree, by_name: set[str]) -> str:
+def _tracked(repository: Clone, attributes: str, tree: Tree, ours: Tree, by_name: set[str]) -> str:
     """Return ``attributes`` with what our LFS files need added; git itself is asked whether it is enough."""
     unmatched = [path for path, entry in ours.items() if entry.is_lfs and path not in by_name]
     if not unmatched:

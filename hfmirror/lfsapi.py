@@ -6,6 +6,7 @@ Source: https://github.com/git-lfs/git-lfs/blob/main/docs/api/batch.md
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import ssl
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,13 +17,14 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, Request, build_opener
 
-from hfmirror import errors, gitcmd
+from hfmirror import errors, gitcmd, statuses
 from hfmirror.target import Target
 from hfmirror.tree import Entry
 
 _BATCH = 100  # objects a request, as git-lfs asks
 _TIMEOUT_S = 60
 _ANSWER_MAX = 16 * 1024 * 1024  # bytes of one batch answer
+_SAID_MAX = 4096  # bytes of an error that are read
 _TYPE = 'application/vnd.git-lfs+json'
 
 
@@ -34,11 +36,12 @@ class Action(NamedTuple):
 
 
 class LfsServer:
-    """The LFS API of one target. ``clone`` is where git finds the configuration for it."""
+    """The LFS API of one target. ``work`` and ``env`` are where git finds the configuration for it."""
 
-    def __init__(self, target: Target, clone: Path) -> None:
-        self.target, self.clone = target, clone
-        self._opener = _opener(clone, target.git_url)
+    def __init__(self, target: Target, work: Path, env: Mapping[str, str] | None = None) -> None:
+        self.target = target
+        self._git = _Git(work, env)
+        self._opener = _opener(self._git, target.git_url)
         self._endpoint: str | None = None
         self._headers: dict[str, str] = {}
 
@@ -72,9 +75,7 @@ class LfsServer:
             return self._opener.open(Request(url, headers=dict(headers)), timeout=_TIMEOUT_S)
         except HTTPError as e:
             # A host that puts no header into its answers asks for the user there too; git knows by URL whom it knows.
-            credential = (
-                _credential(url, self.clone) if e.code == 401 and 'Authorization' not in headers else {}
-            )
+            credential = self._git.credential(url) if e.code == 401 and 'Authorization' not in headers else {}
             if not credential:
                 raise
         return self._opener.open(Request(url, headers={**headers, **credential}), timeout=_TIMEOUT_S)
@@ -87,7 +88,12 @@ class LfsServer:
             'ref': {'name': f'refs/heads/{self.target.branch}'},
             'hash_algo': 'sha256',
         }
-        answer = self._post(f'{self._find_endpoint()}/objects/batch', body)
+        try:
+            answer = self._post(f'{self._find_endpoint()}/objects/batch', body)
+        except errors.RemoteError as e:
+            if _has_none(e.__cause__):
+                return []
+            raise
         listed = answer.get('objects') if isinstance(answer, dict) else None
         if not isinstance(listed, list):
             raise errors.RemoteError(f'{self.target}: the LFS server answered without a list of objects.')
@@ -95,7 +101,7 @@ class LfsServer:
 
     def _find_endpoint(self) -> str:
         if self._endpoint is None:
-            self._endpoint, self._headers = _endpoint(self.target, self.clone)
+            self._endpoint, self._headers = _endpoint(self.target, self._git)
         return self._endpoint
 
     def _post(self, url: str, body: Mapping[str, Any]) -> Any:
@@ -106,7 +112,7 @@ class LfsServer:
                 raise self._failure(e, url) from e
         except (OSError, ValueError) as e:
             raise self._failure(e, url) from e
-        self._headers |= _credential(self.target.git_url, self.clone)
+        self._headers |= self._git.credential(self.target.git_url)
         try:
             return self._post_once(url, body)
         except (OSError, ValueError) as e:
@@ -121,7 +127,7 @@ class LfsServer:
     def _failure(self, error: Exception, url: str) -> errors.HfmirrorError:
         host = urlsplit(url).netloc.rpartition('@')[2]
         if isinstance(error, HTTPError):
-            return _http_failure(error.code, self.target, host)
+            return _http_failure(error, self.target, host)
         if isinstance(error, ValueError):
             return errors.RemoteError(
                 f'{self.target}: {host} did not answer as an LFS server does. Is {self.target.url} a git repository with LFS?'
@@ -130,20 +136,41 @@ class LfsServer:
         return errors.NetworkError(f'{self.target}: {host} cannot be reached: {reason}.')
 
 
-def _http_failure(code: int, target: Target, host: str) -> errors.HfmirrorError:
-    if code in (401, 403):
+def _has_none(error: BaseException | None) -> bool:
+    """Return whether an LFS server says that it has not one of the objects; giftless says it of the whole request."""
+    return (
+        isinstance(error, HTTPError)
+        and error.code in (404, 422)
+        and error.headers.get_content_type() == _TYPE
+    )
+
+
+def _http_failure(error: HTTPError, target: Target, host: str) -> errors.HfmirrorError:
+    code, said = error.code, _said(error)
+    if code in (401, 403) and target.endpoint is None:
         return errors.AuthError(
             f'{target}: {host} refused the LFS request (HTTP {code}). Check the user and token that git uses for it '
             "('git credential fill')."
         )
-    if code in (404, 405, 410, 501):
+    if code in (404, 405, 410, 501) and target.endpoint is None:
         return errors.RemoteError(
             f'{target}: {host} has no git-lfs API (HTTP {code}), so large files cannot be kept there. '
             'Turn LFS on for the repository, or choose another --remote.'
         )
-    if code == 429 or code >= 500:
-        return errors.NetworkError(f'{target}: {host} is not able to answer now (HTTP {code}).')
-    return errors.RemoteError(f'{target}: {host} refused the LFS request (HTTP {code}).')
+    wait = statuses.seconds(error.headers.get('Retry-After'))
+    return statuses.failure(code, f'{target}: {host}', said=said, retry_after_s=wait)
+
+
+def _said(error: HTTPError) -> str:
+    """Return what an LFS server says of its refusal (``message`` in its JSON), or all of it."""
+    try:
+        text = error.read(_SAID_MAX).decode('utf-8', 'replace')
+    except (OSError, http.client.HTTPException):
+        return ''
+    try:
+        return str(json.loads(text)['message'])
+    except (ValueError, KeyError, TypeError):
+        return text
 
 
 def _download(answer: Mapping[str, Any]) -> Action | None:
@@ -161,22 +188,22 @@ def _batches(oids: Sequence[str]) -> Iterator[Sequence[str]]:
     return (oids[i : i + _BATCH] for i in range(0, len(oids), _BATCH))
 
 
-def _endpoint(target: Target, clone: Path) -> tuple[str, dict[str, str]]:
+def _endpoint(target: Target, asked: _Git) -> tuple[str, dict[str, str]]:
     """Return the API's address and headers, found as git-lfs does: configured, by ssh, or from the git URL."""
     for key in ('remote.origin.lfsurl', 'lfs.url'):
-        configured = _config(key, clone)
+        configured = asked.config(key)
         if configured:
-            return configured.rstrip('/'), _configured_header(configured, clone)
+            return configured.rstrip('/'), asked.header(configured)
     if urlsplit(target.git_url).scheme in ('http', 'https'):
-        return target.lfs_url, _configured_header(target.lfs_url, clone)
-    return _ssh_endpoint(target, clone)
+        return target.lfs_url, asked.header(target.lfs_url)
+    return _ssh_endpoint(target, asked.work)
 
 
-def _ssh_endpoint(target: Target, clone: Path) -> tuple[str, dict[str, str]]:
+def _ssh_endpoint(target: Target, work: Path) -> tuple[str, dict[str, str]]:
     # https://github.com/git-lfs/git-lfs/blob/main/docs/api/server-discovery.md#ssh
     host, path = gitcmd.ssh_address(target.git_url)
     try:
-        answer = json.loads(gitcmd.ssh(host, f"git-lfs-authenticate '{path}' download", cwd=clone))
+        answer = json.loads(gitcmd.ssh(host, f"git-lfs-authenticate '{path}' download", cwd=work))
         return str(answer['href']).rstrip('/'), {
             str(k): str(v) for k, v in (answer.get('header') or {}).items()
         }
@@ -189,29 +216,34 @@ def _ssh_endpoint(target: Target, clone: Path) -> tuple[str, dict[str, str]]:
         raise errors.RemoteError(f'{target}: git-lfs-authenticate did not answer with an address.') from e
 
 
-def _configured_header(url: str, clone: Path) -> dict[str, str]:
-    header = _config('http.extraHeader', clone, url=url)
-    name, colon, value = header.partition(':')
-    return {name.strip(): value.strip()} if colon else {}
+class _Git(NamedTuple):
+    """What git knows of a server: its configuration, and whom its credential helpers know there."""
 
+    work: Path
+    env: Mapping[str, str] | None
 
-def _config(key: str, clone: Path, *, url: str | None = None) -> str:
-    args = ('config', '--get-urlmatch', key, url) if url else ('config', '--get', key)
-    try:
-        return gitcmd.git(*args, cwd=clone)
-    except gitcmd.GitFailed:
-        return ''
+    def config(self, key: str, *, url: str | None = None) -> str:
+        """Return a setting, the one for ``url`` when given; empty when there is none."""
+        args = ('config', '--get-urlmatch', key, url) if url else ('config', '--get', key)
+        try:
+            return gitcmd.git(*args, cwd=self.work, env=self.env)
+        except gitcmd.GitFailed:
+            return ''
 
+    def header(self, url: str) -> dict[str, str]:
+        """Return the header that every request to ``url`` is to have."""
+        name, colon, value = self.config('http.extraHeader', url=url).partition(':')
+        return {name.strip(): value.strip()} if colon else {}
 
-def _credential(url: str, clone: Path) -> dict[str, str]:
-    """Return the Authorization header that git's credential helpers know for ``url``; nothing when they know none."""
-    try:
-        answer = gitcmd.git('credential', 'fill', cwd=clone, stdin=f'url={url}\n\n')
-    except gitcmd.GitFailed:
-        return {}
-    fields = dict(line.split('=', 1) for line in answer.splitlines() if '=' in line)
-    pair = f'{fields.get("username", "")}:{fields.get("password", "")}'
-    return {'Authorization': 'Basic ' + base64.b64encode(pair.encode()).decode()}
+    def credential(self, url: str) -> dict[str, str]:
+        """Return the Authorization header that git's credential helpers know for ``url``; nothing when they know none."""
+        try:
+            answer = gitcmd.git('credential', 'fill', cwd=self.work, stdin=f'url={url}\n\n', env=self.env)
+        except gitcmd.GitFailed:
+            return {}
+        fields = dict(line.split('=', 1) for line in answer.splitlines() if '=' in line)
+        pair = f'{fields.get("username", "")}:{fields.get("password", "")}'
+        return {'Authorization': 'Basic ' + base64.b64encode(pair.encode()).decode()}
 
 
 class _NoRedirect(HTTPRedirectHandler):
@@ -220,7 +252,7 @@ class _NoRedirect(HTTPRedirectHandler):
         return None
 
 
-def _opener(clone: Path, url: str) -> OpenerDirector:
-    ca_file = _config('http.sslCAInfo', clone, url=url) if url.startswith('https') else ''
+def _opener(asked: _Git, url: str) -> OpenerDirector:
+    ca_file = asked.config('http.sslCAInfo', url=url) if url.startswith('https') else ''
     context = ssl.create_default_context(cafile=ca_file or None)
     return build_opener(HTTPSHandler(context=context), _NoRedirect())

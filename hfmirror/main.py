@@ -26,6 +26,7 @@ COMMANDS = {
     'status': 'Show the releases that wait to be sent.',
     'resume': 'Send the releases that wait.',
     'card': 'Show or check the card that a release of a folder would have.',
+    'whoami': 'Say who you are on the Hub, and what the token may do.',
     'serve': 'Serve the local Hub over HTTP to Hub clients, git and browsers.',
     'doctor': 'Say what is wrong on this machine, and how to mend it.',
 }

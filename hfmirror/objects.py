@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
@@ -19,6 +19,7 @@ from hfmirror.outbox import Held
 from hfmirror.store import ObjectStore
 from hfmirror.target import Target
 from hfmirror.tree import Entry
+from hfmirror.worktree import WorkTree
 
 
 class DirectoryObjects:
@@ -56,9 +57,9 @@ class DirectoryObjects:
 class ServerObjects:
     """The objects behind an LFS server. git-lfs uploads; we ask and fetch."""
 
-    def __init__(self, target: Target, work: Path) -> None:
-        self.target, self.work = target, work
-        self.server = LfsServer(target, work)
+    def __init__(self, clone: WorkTree) -> None:
+        self.target, self.work, self._env = clone.target, clone.work, clone.env
+        self.server = LfsServer(clone.target, clone.work, clone.env)
         self._actions: dict[str, Action] = {}
 
     def missing(self, entries: Iterable[Entry]) -> list[Entry]:
@@ -84,7 +85,16 @@ class ServerObjects:
 
     def _push(self, oids: str, env: dict[str, str]) -> None:
         try:
-            git('lfs', 'push', '--object-id', '--stdin', 'origin', cwd=self.work, stdin=oids, env=env)
+            git(
+                'lfs',
+                'push',
+                '--object-id',
+                '--stdin',
+                'origin',
+                cwd=self.work,
+                stdin=oids,
+                env={**self._env, **env},
+            )
         except GitFailed as e:
             if 'is not a git command' in e.stderr:
                 raise errors.GitError(
@@ -97,16 +107,23 @@ class ServerObjects:
         """Open an object for reading; yields the stream and the byte it begins at, 0 where ranges are ignored."""
         if entry.oid not in self._actions and self.missing([entry]):
             raise _gone(entry)
-        with self.server.open(self._actions[entry.oid], offset=offset) as opened:
+        with ExitStack() as stack:
+            try:
+                opened = stack.enter_context(self.server.open(self._actions[entry.oid], offset=offset))
+            except errors.AuthError:
+                # Links are good for minutes, and not always for as long as the server says.
+                if self.missing([entry]):
+                    raise _gone(entry) from None
+                opened = stack.enter_context(self.server.open(self._actions[entry.oid], offset=offset))
             yield opened
 
 
 RemoteObjects = DirectoryObjects | ServerObjects
 
 
-def objects_of(target: Target, work: Path) -> RemoteObjects:
-    """Return the objects of a target; ``work`` is its clone."""
-    return DirectoryObjects(target) if target.path is not None else ServerObjects(target, work)
+def objects_of(clone: WorkTree) -> RemoteObjects:
+    """Return the objects of the remote that a clone is of."""
+    return DirectoryObjects(clone.target) if clone.target.path is not None else ServerObjects(clone)
 
 
 def _lfs_storage(path: Path) -> Path:

@@ -54,6 +54,8 @@ class Entry:
     path_in_repo: str
     keep: bool
     objects: tuple[Held, ...]
+    create: bool = True  # whether the repository may be created
+    private: bool | None = None  # and how
     attempts: int = 0
     error: str | None = None
 

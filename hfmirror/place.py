@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hfmirror import auth, durable, errors, gitcmd, output
 from hfmirror import target as targets
-from hfmirror.config import Config, Home, username
+from hfmirror.auth import Token
+from hfmirror.config import Config, Home
+from hfmirror.hub import NO_TOKEN, Hub
 from hfmirror.target import Target
-
-HUB_NOT_YET = (
-    'hub: pushing to the Hugging Face Hub itself is not part of this version yet. Use --remote local for the local Hub '
-    '(its repositories can be sent on later), or --remote with the URL of any git+LFS host.'
-)
 
 
 class Place(NamedTuple):
@@ -27,18 +25,27 @@ class Place(NamedTuple):
 
 
 def targets_of(
-    place: Place, remotes: Sequence[str], config: Config, home: Home, *, folder: Path
+    place: Place,
+    remotes: Sequence[str],
+    config: Config,
+    home: Home,
+    *,
+    folder: Path,
+    token: Token | None = None,
 ) -> list[Target]:
     """Return where a push of ``folder`` goes. Raises UsageError for a name that cannot be."""
     _refuse_empty(place, remotes)
-    chosen = list(dict.fromkeys(remotes or config.remotes or [_default_remote()]))
-    return [
-        _target(place, remote, config, home, default_name=targets.slugify(folder.absolute().name))
-        for remote in chosen
-    ]
+    chosen = list(dict.fromkeys(remotes or config.remotes or [_default_remote(token)]))
+    name = targets.slugify(folder.absolute().name)
+    made = [_target(place, remote, config, home, token=token, default_name=name) for remote in chosen]
+    if any(target.remote == 'hub' and target.repo_id != target.repo_id.lower() for target in made):
+        output.detail('the name has upper case letters, which the Hub keeps; most names there are lower case')
+    return made
 
 
-def target_of(place: Place, remote: str | None, config: Config, home: Home) -> Target:
+def target_of(
+    place: Place, remote: str | None, config: Config, home: Home, *, token: Token | None = None
+) -> Target:
     """Return the repository that a command without a folder is about.
 
     1. ``--repo``, or the configuration's
@@ -50,7 +57,8 @@ def target_of(place: Place, remote: str | None, config: Config, home: Home) -> T
     """
     _refuse_empty(place, [remote] if remote is not None else [])
     if place.repo or config.repository.model_name or (remote and remote not in ('hub', 'local')):
-        return _target(place, remote or next(iter(config.remotes), None) or _default_remote(), config, home)
+        chosen = remote or next(iter(config.remotes), None) or _default_remote(token)
+        return _target(place, chosen, config, home, token=token)
     recent = _recent(home)
     known = {Target(**fields) for fields in recent.values()}
     known = {target for target in known if remote is None or target.remote == remote}
@@ -85,20 +93,28 @@ def remember(target: Target, home: Home) -> None:
 
 
 def _target(
-    place: Place, remote: str, config: Config, home: Home, *, default_name: str | None = None
+    place: Place,
+    remote: str,
+    config: Config,
+    home: Home,
+    *,
+    token: Token | None,
+    default_name: str | None = None,
 ) -> Target:
     branch = place.branch or config.settings.default_branch
     if branch != 'main' and not gitcmd.succeeds('check-ref-format', f'refs/heads/{branch}'):
         raise errors.UsageError(
             f'--branch {branch}: git allows no such name. Use letters, digits, ., _, / and -.'
         )
-    if remote == 'hub':
-        raise errors.UsageError(HUB_NOT_YET)
     repo_id = place.repo or config.repository.model_name
     if repo_id is not None:
         targets.check_repo_id(repo_id)
+    if remote == 'hub':
+        repo_id = repo_id or f'{_namespace(token, home)}/{default_name or "model"}'
+        endpoint = token.endpoint if token else auth.endpoint()
+        return targets.hub(endpoint, repo_id, repo_type=place.repo_type, branch=branch)
     if remote == 'local':
-        repo_id = repo_id or f'{targets.slugify(username() or "local")}/{default_name or "model"}'
+        repo_id = repo_id or f'{targets.slugify(auth.username() or "local")}/{default_name or "model"}'
         targets.check_repo_id(repo_id)
         return targets.local(home.hub, repo_id, repo_type=place.repo_type, branch=branch)
     return targets.at_url(
@@ -106,8 +122,25 @@ def _target(
     )
 
 
-def _default_remote() -> str:
-    if auth.find_token() is not None:
+def _namespace(token: Token | None, home: Home) -> str:
+    """Return the namespace of a person who names none: ``HF_USERNAME``, or the name that the Hub knows the token by."""
+    named = auth.username()
+    if named:
+        return targets.slugify(named)
+    if token is None:
+        raise errors.AuthError(f'--remote hub: {NO_TOKEN}')
+    hub = Hub(token.endpoint, token)
+    known = home.cache / 'names.json'
+    mark = hashlib.sha256(f'{hub.endpoint}\0{token.value}'.encode()).hexdigest()[:24]
+    names = _read(known)
+    if mark not in names:
+        names = {**names, mark: str(hub.whoami()['name'])}
+        durable.write(known, json.dumps(names).encode())
+    return str(names[mark])
+
+
+def _default_remote(token: Token | None) -> str:
+    if token is not None:
         return 'hub'
     output.say(
         'no Hugging Face token found: using the local Hub on this machine (--remote local). '
@@ -121,8 +154,17 @@ def _memory(home: Home) -> Path:
 
 
 def _recent(home: Home) -> dict[str, dict[str, str]]:
+    found = _read(_memory(home))
+    return {
+        cwd: fields
+        for cwd, fields in found.items()
+        if isinstance(fields, dict) and set(fields) == set(Target._fields)
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(_memory(home).read_text('utf-8'))
-        return {cwd: fields for cwd, fields in found.items() if set(fields) == set(Target._fields)}
-    except (OSError, ValueError, AttributeError, TypeError):
+        found = json.loads(path.read_text('utf-8'))
+    except (OSError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from hfmirror import durable, errors, output
+from hfmirror.clone import Clone
 from hfmirror.config import Home
 from hfmirror.copying import BLOCK
 from hfmirror.delivery import Retry
 from hfmirror.objects import RemoteObjects, objects_of
 from hfmirror.refs import find_version
-from hfmirror.repository import Repository
 from hfmirror.tree import Entry, Tree, blob_id
 
 _TOGETHER = 256  # small files whose flush is shared
@@ -40,7 +40,7 @@ class Pulled(NamedTuple):
 
 
 def pull(
-    repository: Repository,
+    repository: Clone,
     version: str,
     to: Path,
     home: Home,
@@ -180,10 +180,8 @@ def _require_room(root: Path, wanted: Iterable[Entry]) -> None:
         )
 
 
-def _write(
-    repository: Repository, root: Path, wanted: Sequence[Entry], record: _Record, retry: Retry
-) -> None:
-    objects = objects_of(repository.target, repository.work)
+def _write(repository: Clone, root: Path, wanted: Sequence[Entry], record: _Record, retry: Retry) -> None:
+    objects = objects_of(repository)
     _require_there(objects, wanted)
     for entry in wanted:
         _make_parent(root, entry.path)

@@ -39,11 +39,11 @@ class Refs(NamedTuple):
     tags: Mapping[str, tuple[str, str]]
 
 
-def ls_remote(target: Target, *, cwd: Path | None = None) -> Refs:
-    """Return the branch and tags of a remote in one round trip."""
+def ls_remote(target: Target, *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Refs:
+    """Return the branch and tags of a remote in one round trip. ``env`` is for git."""
     patterns = (f'refs/heads/{target.branch}', 'refs/tags/*')
     try:
-        listing = git('ls-remote', '-q', '--', target.git_url, *patterns, cwd=cwd)
+        listing = git('ls-remote', '-q', '--', target.git_url, *patterns, cwd=cwd, env=env)
     except GitFailed as e:
         raise meaning(e, str(target)) from e
     refs = {name: object_id for object_id, _, name in (line.partition('\t') for line in listing.split('\n'))}
@@ -116,25 +116,27 @@ def _texts(git_dir: Path, tags: Iterable[_Tag], env: Mapping[str, str] | None) -
     return texts
 
 
-def fetched_tags(target: Target, git_dir: Path, refs: Refs, *, prefix: str = 'v') -> list[VersionInfo]:
+def fetched_tags(
+    target: Target, git_dir: Path, refs: Refs, *, prefix: str = 'v', env: Mapping[str, str] | None = None
+) -> list[VersionInfo]:
     """Return the versions among ``refs``, newest first, fetched into ``git_dir`` when one of them is not there yet.
 
     Tags and commits only, no trees: a server without filters sends the small files too, and that is all.
     """
     if not {found[0] for found in refs.tags.values()} <= _tag_objects(git_dir):
-        _fetch_tags(target, git_dir)
+        _fetch_tags(target, git_dir, env)
     if not git_dir.is_dir():
         return []  # it never had a tag
     return [info for info in tags_in(git_dir, prefix=prefix) if info.name in refs.tags]
 
 
-def _fetch_tags(target: Target, git_dir: Path) -> None:
+def _fetch_tags(target: Target, git_dir: Path, env: Mapping[str, str] | None) -> None:
     if not (git_dir / 'HEAD').exists():
         git('init', '-q', '--bare', git_dir)
         git('config', 'remote.origin.url', target.git_url, cwd=git_dir)
     shape = ('--prune', '--depth=1', '--filter=tree:0')
     try:
-        git('fetch', '-q', *shape, 'origin', '+refs/tags/*:refs/tags/*', cwd=git_dir)
+        git('fetch', '-q', *shape, 'origin', '+refs/tags/*:refs/tags/*', cwd=git_dir, env=env)
     except GitFailed as e:
         raise meaning(e, str(target)) from e
 

@@ -10,21 +10,24 @@ from typing import NamedTuple
 
 from hfmirror import delivery, errors, holding, output, versions
 from hfmirror import folder as folders
+from hfmirror.auth import Token
+from hfmirror.clone import Clone, opened
 from hfmirror.compose import Plan, Request, contents, make, make_plan
 from hfmirror.config import Config, Home
 from hfmirror.delivery import Retry
 from hfmirror.facts.facts import read_facts
 from hfmirror.fingerprint import Reader
 from hfmirror.gitcmd import GitFailed
+from hfmirror.hub import NO_TOKEN, NoSuchRepository, hub_of, may_not_write
 from hfmirror.naming import Name
 from hfmirror.objects import DirectoryObjects, RemoteObjects, objects_of
 from hfmirror.outbox import Entry as Waiting
 from hfmirror.outbox import Outbox
 from hfmirror.refs import Refs
-from hfmirror.repository import RemoteMoved, Repository, TagExists, opened
 from hfmirror.statcache import StatCache
 from hfmirror.target import Target
 from hfmirror.tree import Changes, compare, total_size
+from hfmirror.worktree import RemoteMoved, TagExists
 
 _TRIES = 5
 _HOW_TO_SEND = "Send it with 'hfmirror resume' or the next push."
@@ -47,7 +50,7 @@ class Release(NamedTuple):
 class _Push:
     """One push to one target while it lasts. ``delivered`` and ``queued``: what became of releases that waited."""
 
-    repository: Repository
+    repository: Clone
     outbox: Outbox
     cache: StatCache
     config: Config
@@ -78,16 +81,27 @@ def _device(path: Path) -> int:
     return next(parent for parent in [path, *path.parents] if parent.exists()).stat().st_dev
 
 
-def push(request: Request, target: Target, config: Config, home: Home, *, dry_run: bool = False) -> Release:
+def push(
+    request: Request,
+    target: Target,
+    config: Config,
+    home: Home,
+    *,
+    token: Token | None = None,
+    dry_run: bool = False,
+) -> Release:
     """Make a release of the folder on ``target`` and prove it; nothing is made when it is there already.
 
     When the network fails the release waits in the outbox, with its own copy of the bytes, and ``status`` is queued.
     """
+    hub = hub_of(target, token)
+    if hub is not None and hub.token is None:
+        raise errors.AuthError(f'{target}: {NO_TOKEN}')
     outbox = Outbox(home.outbox, target)
     outbox.root.mkdir(parents=True, exist_ok=True)
     cache = StatCache(home.cache / 'files.sqlite')
     try:
-        with opened(target, home.clones, outbox.root) as repository:
+        with opened(target, home, token) as repository:
             current = _Push(repository, outbox, cache, config, request)
             try:
                 return _dry_run(current) if dry_run else _push(current)
@@ -111,6 +125,8 @@ def _push(current: _Push) -> Release:
     for _ in range(_TRIES):
         try:
             return _push_once(current)
+        except delivery.Begun:
+            continue
         except RemoteMoved:
             output.say(f'{current.target}: somebody pushed meanwhile; going on top of it')
         except TagExists:
@@ -152,7 +168,7 @@ def _send_waiting(current: _Push) -> None:
 
 def _push_once(current: _Push) -> Release:
     plan = _plan(current, copy=current.copies)
-    objects = objects_of(current.target, current.repository.work)
+    objects = objects_of(current.repository)
     done = _already_there(current, plan)
     if done is not None:
         _require_asked(current, done)
@@ -200,6 +216,9 @@ def _refs(current: _Push) -> Refs:
     """Return what to build on: the remote's refs, what they were when it cannot be reached, and what waits on top."""
     try:
         refs = current.repository.remote_refs()
+    except NoSuchRepository:
+        _require_may_create(current)
+        refs = Refs(None, {})
     except errors.NetworkError as e:
         output.say(f'{e} Going on with what is known of it.')
         current.offline = str(e)
@@ -211,6 +230,19 @@ def _refs(current: _Push) -> Refs:
         tags = {entry.version: (entry.tag_object or entry.commit, entry.commit)} if entry.version else {}
         refs = Refs(entry.commit, {**refs.tags, **tags})
     return refs
+
+
+def _require_may_create(current: _Push) -> None:
+    """Raise when the repository that is missing cannot or must not be created, before the folder is read."""
+    target, hub = current.target, current.repository.hub
+    if not current.request.create:
+        raise errors.NotFoundError(
+            f'{target}: no such repository, and repository.auto_create is off. Create it, or turn that on.'
+        )
+    if hub is not None and hub.token is not None:
+        refused = may_not_write(hub.whoami(), target, hub.token)
+        if refused:
+            raise refused
 
 
 def _already_there(current: _Push, plan: Plan) -> Release | None:

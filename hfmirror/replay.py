@@ -11,14 +11,14 @@ from dataclasses import replace
 
 from hfmirror import lfs, rules
 from hfmirror.card import card
+from hfmirror.clone import Clone
 from hfmirror.fastimport import Content
 from hfmirror.outbox import Entry, Outbox
-from hfmirror.repository import Repository
 from hfmirror.tree import Entry as File
 from hfmirror.tree import Tree, compare
 
 
-def onto(repository: Repository, outbox: Outbox, entry: Entry, head: str | None) -> Entry:
+def onto(repository: Clone, outbox: Outbox, entry: Entry, head: str | None) -> Entry:
     """Make the release again on top of ``head`` and keep it in the outbox in place of the old one."""
     theirs = repository.prepare(head)
     ours = repository.tree(entry.commit)
@@ -34,7 +34,7 @@ def onto(repository: Repository, outbox: Outbox, entry: Entry, head: str | None)
 
 
 def _files(
-    repository: Repository, entry: Entry, *, base: Tree, ours: Tree, theirs: Tree
+    repository: Clone, entry: Entry, *, base: Tree, ours: Tree, theirs: Tree
 ) -> dict[str, Content | None]:
     changes = compare(base, ours)
     stale = rules.stale(theirs, ours, entry.path_in_repo, keep=entry.keep)
@@ -68,7 +68,7 @@ def _restored(entry: Entry, ours: Tree, theirs: Tree) -> list[File]:
     ]
 
 
-def _merged(repository: Repository, path: str, content: bytes, theirs: Tree) -> bytes:
+def _merged(repository: Clone, path: str, content: bytes, theirs: Tree) -> bytes:
     if path not in ('README.md', '.gitattributes') or path not in theirs or theirs[path].is_lfs:
         return content
     ours_text, their_text = (

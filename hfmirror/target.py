@@ -31,6 +31,15 @@ class Target(NamedTuple):
     branch: str = 'main'
 
     @property
+    def endpoint(self) -> str | None:
+        """The Hub that the repository is on, None for one on another host or this machine."""
+        return (
+            self.git_url.removesuffix(_hub_path(self.repo_type, self.repo_id))
+            if self.remote == 'hub'
+            else None
+        )
+
+    @property
     def path(self) -> Path | None:
         """The directory of a repository on this machine, None for one behind a network."""
         return Path(self.git_url) if Path(self.git_url).is_absolute() else None
@@ -60,6 +69,15 @@ def local(root: Path, repo_id: str, *, repo_type: str = 'model', branch: str = '
     """Return the target in the local Hub whose directory is ``root``."""
     path = root.absolute() / FOLDERS[repo_type] / f'{repo_id}.git'
     return Target('local', str(path), repo_id, repo_type, branch)
+
+
+def hub(endpoint: str, repo_id: str, *, repo_type: str = 'model', branch: str = 'main') -> Target:
+    """Return the target on the Hub at ``endpoint``, ``https://huggingface.co``."""
+    return Target('hub', endpoint + _hub_path(repo_type, repo_id), repo_id, repo_type, branch)
+
+
+def _hub_path(repo_type: str, repo_id: str) -> str:
+    return f'/{repo_id}' if repo_type == 'model' else f'/{FOLDERS[repo_type]}/{repo_id}'
 
 
 def at_url(url: str, repo_id: str, *, repo_type: str = 'model', branch: str = 'main') -> Target:

@@ -47,6 +47,11 @@ def compare(old: Mapping[str, Entry], new: Mapping[str, Entry]) -> Changes:
     )
 
 
+def not_as(ours: Mapping[str, Entry], theirs: Mapping[str, Entry]) -> list[str]:
+    """Return the paths of ``ours``, in order, that ``theirs`` lacks or has with another content or size."""
+    return [path for path in sorted(ours) if path not in theirs or theirs[path][1:] != ours[path][1:]]
+
+
 def total_size(tree: Mapping[str, Entry]) -> int:
     """Return the bytes of all files of ``tree``, each path counted."""
     return sum(entry.size for entry in tree.values())

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from hfmirror import errors
 from hfmirror.card import card
+from hfmirror.clone import Clone
 from hfmirror.copying import BLOCK
 from hfmirror.fingerprint import Job, Reader
 from hfmirror.folder import Folder
@@ -16,9 +17,8 @@ from hfmirror.lfs import LFS_FROM
 from hfmirror.objects import RemoteObjects, objects_of
 from hfmirror.readme import ownership
 from hfmirror.refs import find_version
-from hfmirror.repository import Repository
 from hfmirror.rules import ATTRIBUTES, CARD, in_repo, kept_by_hand
-from hfmirror.tree import Entry, Tree, blob_id
+from hfmirror.tree import Entry, Tree, blob_id, not_as
 
 
 class Problem(NamedTuple):
@@ -39,7 +39,7 @@ class Verified(NamedTuple):
 
 
 def verify(
-    repository: Repository,
+    repository: Clone,
     version: str,
     *,
     folder: Folder | None = None,
@@ -55,8 +55,9 @@ def verify(
     tag, commit = find_version(repository.remote_refs(), version, str(repository.target), prefix=prefix)
     repository.fetch(commit, f'refs/tags/{tag}')
     tree = repository.tree(commit)
-    objects = objects_of(repository.target, repository.work)
+    objects = objects_of(repository)
     problems = [Problem(entry.path, 'remote', 'missing') for entry in objects.missing(tree.values())]
+    problems += _not_listed(repository, tag, tree, {problem.path for problem in problems})
     if content:
         lost = {problem.path for problem in problems}
         problems += _wrong_content(
@@ -67,7 +68,16 @@ def verify(
     return Verified(tag, commit, len(tree), problems)
 
 
-def _wrong_content(repository: Repository, objects: RemoteObjects, entries: Iterable[Entry]) -> list[Problem]:
+def _not_listed(repository: Clone, tag: str, tree: Tree, known: set[str]) -> list[Problem]:
+    """Return the files that a Hub's REST API does not list as the version has them."""
+    if repository.hub is None:
+        return []
+    listed = repository.hub.tree(repository.target, tag)
+    wrong = [path for path in not_as(tree, listed) if path not in known]
+    return [Problem(path, 'remote', 'different' if path in listed else 'missing') for path in wrong]
+
+
+def _wrong_content(repository: Clone, objects: RemoteObjects, entries: Iterable[Entry]) -> list[Problem]:
     problems = []
     path = repository.target.path
     if path is not None:
@@ -94,7 +104,7 @@ def _oid_of(objects: RemoteObjects, entry: Entry) -> str:
 
 
 def _compare_folder(
-    repository: Repository, tree: Tree, folder: Folder, path_in_repo: str, reader: Reader
+    repository: Clone, tree: Tree, folder: Folder, path_in_repo: str, reader: Reader
 ) -> list[Problem]:
     prefix = f'{path_in_repo}/' if path_in_repo else ''
     version = {path.removeprefix(prefix): entry for path, entry in tree.items() if path.startswith(prefix)}
@@ -117,7 +127,7 @@ def _compare_folder(
     return problems + [Problem(name, 'folder', 'missing') for name in left]
 
 
-def _made_from(repository: Repository, entry: Entry, blob: str | None) -> bool:
+def _made_from(repository: Clone, entry: Entry, blob: str | None) -> bool:
     """Tell whether the version's card was made around the folder's README.md."""
     if blob == entry.oid:
         return True

@@ -552,8 +552,9 @@ def test_an_address_that_git_cannot_or_must_not_use_is_a_usage_error(
     assert not (tmp_path / 'pwned').exists()
 
 
-def test_the_hub_itself_names_the_local_one(hfmirror, folder):
-    hfmirror('push', folder, '--remote', 'hub', '--repo', 'me/x', code=2, says=['hub', '--remote local'])
+def test_the_hub_without_a_token_says_how_to_get_one_before_anything_is_made(hfmirror, folder):
+    hfmirror('push', folder, '--remote', 'hub', '--repo', 'me/x', code=4, says=['hf auth login', 'HF_TOKEN'])
+    assert not Path('hfmirror/outbox').exists()
 
 
 def test_a_remote_without_lfs_is_said_and_gets_nothing(mirror, folder, tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hfmirror import config
+from hfmirror import auth, config
 from hfmirror.errors import ConfigError
 
 
@@ -118,17 +118,17 @@ def test_without_it_the_outbox_and_the_hub_are_data_and_the_rest_is_cache(monkey
 
 
 def test_the_user_is_that_of_the_environment_then_of_dot_env(monkeypatch):
-    assert config.username() is None
+    assert auth.username() is None
     Path('.env').write_text('HF_USERNAME="grace"\n')
-    assert config.username() == 'grace'
+    assert auth.username() == 'grace'
     monkeypatch.setenv('HF_USERNAME', 'ada')
-    assert config.username() == 'ada'
+    assert auth.username() == 'ada'
 
 
 def test_dot_env_is_not_expanded(monkeypatch):
     monkeypatch.setenv('SECRET', 'x')
     Path('.env').write_text('HF_USERNAME=${SECRET}\n')
-    assert config.username() == '${SECRET}'
+    assert auth.username() == '${SECRET}'
 
 
 def test_a_section_that_is_no_mapping_is_an_error(tmp_path):

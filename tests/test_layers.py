@@ -28,9 +28,10 @@ LAYERS = (
     'commands',
     'place release pulling verifying server',
     'compose holding delivery replay layout naming objects',
-    'repository clone refs outbox fingerprint card facts readme message origin',
-    'store statcache lfsapi rules folder ignore gitignore versions config auth',
-    'target tree lfs gitcmd output durable fastimport copying',
+    'repository',
+    'clone clonedir worktree refs outbox fingerprint gates card facts readme message origin',
+    'hub store statcache lfsapi rules folder ignore gitignore versions config auth',
+    'statuses target tree lfs gitcmd output durable fastimport copying',
     'errors',
 )
 HEAVY = {'git', 'huggingface_hub', 'jinja2', 'numpy', 'pydantic', 'ruamel', 'safetensors', 'semver', 'tqdm'}
@@ -169,7 +170,7 @@ def test_only_gitcmd_starts_processes():
 
 
 def test_only_these_use_gitpython():
-    assert who_imports('git') <= {'clone', 'repository'}
+    assert who_imports('git') <= {'clone', 'clonedir', 'worktree'}
 
 
 def test_only_these_use_huggingface_hub_and_inside_functions():

@@ -8,11 +8,11 @@ import os
 import pytest
 
 from hfmirror import layout, lfs, target
+from hfmirror.clone import opened
 from hfmirror.config import home
 from hfmirror.errors import CardError, ConflictError
 from hfmirror.fingerprint import Reader
 from hfmirror.folder import walk
-from hfmirror.repository import opened
 from hfmirror.statcache import StatCache
 from hfmirror.store import ObjectStore
 from hfmirror.tree import Entry, blob_id
@@ -23,7 +23,7 @@ def lay_out(tmp_path, folder):
     """Lay the folder out on top of a tree; the repository is a clone that never asks its remote."""
     where = target.local(home().hub, 'me/x')
     cache = StatCache(tmp_path / 'files.sqlite')
-    with opened(where, home().clones, home().outbox / 'store') as repository:
+    with opened(where, home()) as repository:
 
         def run(head=(), *, store=None, **kwargs):
             return layout.lay_out(
@@ -109,7 +109,7 @@ def test_many_others_get_one_line(lay_out, folder):
 def test_the_attributes_of_the_repository_are_kept_and_added_to(lay_out, folder, monkeypatch):
     folder.write('x.dat', b'\0')
     theirs = b'# theirs\n*.json text\n'
-    monkeypatch.setattr('hfmirror.repository.Repository.read', lambda self, entry: theirs)
+    monkeypatch.setattr('hfmirror.clone.Clone.read', lambda self, entry: theirs)
     laid = lay_out([plain('.gitattributes', theirs)])
     assert laid.attributes.startswith('# theirs\n*.json text\n')
     assert [line.split()[0] for line in laid.attributes.splitlines()[2:]] == ['/model.bin', '/x.dat']

@@ -49,7 +49,7 @@ def test_the_same_in_the_local_hub(mirror, folder, tmp_path):
     push = ['-m', 'hfmirror', 'push', str(other), '--remote', str(mirror.remote), '--repo', NAME]
     push += ['--tag', 'v1.0.1', '--path-in-repo', 'other']
     code = f'import sys; subprocess.run([sys.executable, *{push!r}], env={{**os.environ, **{home!r}}}, stdout=2, check=True)'
-    env = fault(tmp_path / 'fault', at('hfmirror.repository:Repository.push', before=code))
+    env = fault(tmp_path / 'fault', at('hfmirror.worktree:WorkTree.push_refs', before=code))
     mirror.push(folder, '--tag', 'v1.1.0', '--path-in-repo', 'model', env=env)
     assert mirror.git('rev-parse', 'v1.1.0^{commit}^') == mirror.git('rev-parse', 'v1.0.1^{commit}')
     assert {'other/other.bin', 'model/more.bin'} <= mirror.files().keys()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hfmirror import place
+from hfmirror.auth import Token
 from hfmirror.config import Config, home
 from hfmirror.errors import UsageError
 from hfmirror.place import Place
@@ -14,10 +15,9 @@ from hfmirror.place import Place
 FOLDER = Path('out/My Model')
 
 
-def targets(*remotes, repo=None, branch=None, config=None):
-    return place.targets_of(
-        Place(repo, 'model', branch), remotes, Config.model_validate(config or {}), home(), folder=FOLDER
-    )
+def targets(*remotes, repo=None, repo_type='model', branch=None, config=None, token=None):
+    where, given = Place(repo, repo_type, branch), Config.model_validate(config or {})
+    return place.targets_of(where, remotes, given, home(), folder=FOLDER, token=token)
 
 
 def target(remote=None, *, repo=None, config=None):
@@ -67,10 +67,15 @@ def test_without_a_token_it_is_the_local_hub_and_one_line_says_so(capsys):
     assert 'hf auth login' in capsys.readouterr().err
 
 
-def test_with_a_token_it_is_the_hub_which_is_not_built_yet(monkeypatch):
-    monkeypatch.setenv('HF_TOKEN', 'hf_abcdefghijk')
-    with pytest.raises(UsageError, match='--remote local'):
-        targets()
+def test_with_a_token_it_is_the_hub():
+    (found,) = targets(repo='me/x', token=Token('hf_abcdefghijk', 'HF_TOKEN'))
+    assert (found.remote, found.git_url) == ('hub', 'https://huggingface.co/me/x')
+
+
+def test_the_endpoint_is_that_of_the_environment(monkeypatch):
+    monkeypatch.setenv('HF_ENDPOINT', 'http://127.0.0.1:9/')
+    (found,) = targets('hub', repo='me/x', repo_type='dataset')
+    assert (found.git_url, found.endpoint) == ('http://127.0.0.1:9/datasets/me/x', 'http://127.0.0.1:9')
 
 
 def test_the_branch_is_the_option_then_the_configuration_then_main():

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import platform
+import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from hfmirror import errors, output
 from hfmirror.commands import options
 
-PACKAGES = (
-    'click',
-    'GitPython',
-    'huggingface_hub',
-    'Jinja2',
-    'filelock',
-    'platformdirs',
-    'pydantic',
-    'python-dotenv',
-    'ruamel.yaml',
-    'semver',
-    'tqdm',
-)
+if TYPE_CHECKING:
+    from hfmirror.hub import Hub
+    from hfmirror.target import Target
 
 
 class Check(NamedTuple):
@@ -38,16 +29,12 @@ class Check(NamedTuple):
     advice: str = ''
 
 
-def doctor(
-    place_options: tuple[str | None, str, str | None],
-    remote: str | None,
-    config_file: Path | None,
-    folder: Path | None,
-) -> list[Check]:
-    """Look at everything a push needs; nothing is changed."""
-    checks = [_python(), _tool('git'), _tool('git-lfs'), *_packages(), _token()]
-    checks += _settled('configuration', lambda: _configuration(config_file))
-    checks += _settled('remote', lambda: _remote(place_options, remote, config_file))
+def doctor(given: Mapping[str, Any], folder: Path | None) -> list[Check]:
+    """Look at everything a push needs; nothing is changed. ``given`` has the options of ``options.where``."""
+    checks = [_python(), _tool('git'), _tool('git-lfs'), *_packages()]
+    checks += _settled('token', lambda: _token(given))
+    checks += _settled('configuration', lambda: _configuration(given['config_file']))
+    checks += _settled('remote', lambda: _remote(given))
     checks += _settled('disk', lambda: _disk(folder))
     return checks
 
@@ -84,17 +71,19 @@ def _tool(name: str) -> Check:
 
 
 def _packages() -> Iterator[Check]:
-    for name in PACKAGES:
+    for requirement in metadata.requires('hf-mirror') or []:
+        name, _, condition = requirement.partition(';')
+        name = re.split(r'[^\w.-]', name)[0]
+        if 'extra' in condition:
+            continue
         try:
             yield Check(name, True, metadata.version(name))
         except metadata.PackageNotFoundError:
             yield Check(name, False, 'not installed', f"pip install '{name}'")
 
 
-def _token() -> Check:
-    from hfmirror import auth
-
-    token = auth.find_token()
+def _token(given: Mapping[str, Any]) -> Check:
+    token = options.token_of(given)
     # Without one everything but the Hub works, so it is no fault.
     return Check(
         'token',
@@ -115,20 +104,31 @@ def _configuration(config_file: Path | None) -> Check:
     )
 
 
-def _remote(
-    place_options: tuple[str | None, str, str | None], remote: str | None, config_file: Path | None
-) -> Check:
-    from hfmirror import place, refs
-    from hfmirror.config import home, load_config
+def _remote(given: Mapping[str, Any]) -> Check:
+    from hfmirror import refs
+    from hfmirror.hub import hub_of
 
     try:
-        target = place.target_of(place.Place(*place_options), remote, load_config(config_file), home())
+        target, _, _, token = options.locate(given)
     except errors.UsageError as e:
         return Check('remote', True, f'not checked: {e}')
+    hub = hub_of(target, token)
+    if hub is not None and _is_to_be_created(hub, target):
+        return Check('remote', True, f'{target}: will be created by the first push')
     if target.remote == 'local' and target.path is not None and not target.path.exists():
         return Check('remote', True, f'{target}: will be created by the first push')
-    found = refs.ls_remote(target)
+    found = refs.ls_remote(target, env=hub.git_environment() if hub else None)
     return Check('remote', True, f'{target}: reachable, {output.count(len(found.tags), "tag")}')
+
+
+def _is_to_be_created(hub: Hub, target: Target) -> bool:
+    """Return whether the repository is not there yet. Raises AuthError when the token may not write to it."""
+    from hfmirror.hub import may_not_write
+
+    refused = may_not_write(hub.whoami(), target, hub.token) if hub.token else None
+    if refused is not None:
+        raise refused
+    return not hub.exists(target)
 
 
 def _disk(folder: Path | None) -> Check:
@@ -153,22 +153,14 @@ def _disk(folder: Path | None) -> Check:
 @click.argument('folder', required=False, type=click.Path(path_type=Path, readable=False))
 @options.where
 @options.as_json
-def command(
-    folder: Path | None,
-    repo: str | None,
-    repo_type: str,
-    branch: str | None,
-    remote: str | None,
-    config_file: Path | None,
-    as_json: bool,
-) -> None:
+def command(folder: Path | None, as_json: bool, **given: Any) -> None:
     """Check what a push needs: programs, packages, token, remote, and disk for FOLDER. Exit code 1 when something is wrong.
 
     \b
     hfmirror doctor
     hfmirror doctor ./my_model --repo me/my-model
     """
-    checks = doctor((repo, repo_type, branch), remote, config_file, folder)
+    checks = doctor(given, folder)
     if as_json:
         output.document([check._asdict() for check in checks])
     else:

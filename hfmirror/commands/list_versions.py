@@ -11,15 +11,18 @@ from hfmirror.commands import options
 from hfmirror.versions import KINDS
 
 if TYPE_CHECKING:
+    from hfmirror.auth import Token
     from hfmirror.config import Home
     from hfmirror.target import Target
     from hfmirror.versions import VersionInfo
 
 
-def list_versions(target: Target, home: Home, *, prefix: str = 'v') -> list[VersionInfo]:
+def list_versions(
+    target: Target, home: Home, *, token: Token | None = None, prefix: str = 'v'
+) -> list[VersionInfo]:
     """Return the versions of a repository, newest first. Raises NotFoundError when there is no such repository."""
     from hfmirror import refs
-    from hfmirror.repository import opened
+    from hfmirror.clone import opened
 
     if target.path is not None:
         if not target.path.is_dir():
@@ -27,7 +30,7 @@ def list_versions(target: Target, home: Home, *, prefix: str = 'v') -> list[Vers
                 f'{target}: no such repository ({target.path}). Push to it first, or name another with --repo.'
             )
         return refs.tags_in(target.path, prefix=prefix)
-    with opened(target, home.clones, home.outbox / target.slug) as repository:
+    with opened(target, home, token) as repository:
         return repository.versions(repository.remote_refs(), prefix=prefix)
 
 
@@ -49,8 +52,8 @@ def command(kind: str | None, limit: int | None, as_json: bool, verbose: bool, *
     from hfmirror.naming import tag_prefix
 
     output.configure(verbose=verbose)
-    target, config, home = options.locate(given)
-    found = list_versions(target, home, prefix=tag_prefix(config))
+    target, config, home, token = options.locate(given)
+    found = list_versions(target, home, token=token, prefix=tag_prefix(config))
     found = [info for info in found if kind is None or info.kind == kind][:limit]
     if as_json:
         output.document([as_document(info) for info in found])

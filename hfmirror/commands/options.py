@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -11,10 +13,13 @@ import click
 from hfmirror.target import REPO_TYPES
 
 if TYPE_CHECKING:
+    from hfmirror.auth import Token
     from hfmirror.config import Config, Home
     from hfmirror.target import Target
 
 F = TypeVar('F', bound=Callable[..., Any])
+
+_LINE_MAX = 64 * 1024  # bytes; a token is far shorter
 
 
 def _together(*options: Callable[[F], F]) -> Callable[[F], F]:
@@ -40,12 +45,17 @@ config: Callable[[F], F] = click.option(
     help='The project file.  [default: ./config.yaml]',
 )
 as_json: Callable[[F], F] = click.option('--json', 'as_json', is_flag=True, help='Print one JSON document.')
+token: Callable[[F], F] = click.option(
+    '--token',
+    metavar='TOKEN|-',
+    help="The Hub's token; - reads it from stdin.  [default: HF_TOKEN, or what 'hf auth login' saved]",
+)
 verbose: Callable[[F], F] = click.option('-v', '--verbose', is_flag=True, help='Say more of what happens.')
 
 
 def where(function: F) -> F:
     """Add the options that name one repository."""
-    return _together(repo, repo_type, branch, remote, config)(function)
+    return _together(repo, repo_type, branch, remote, token, config)(function)
 
 
 class Located(NamedTuple):
@@ -54,6 +64,7 @@ class Located(NamedTuple):
     target: Target
     config: Config
     home: Home
+    token: Token | None
 
 
 def locate(given: Mapping[str, Any]) -> Located:
@@ -63,4 +74,35 @@ def locate(given: Mapping[str, Any]) -> Located:
 
     config, directories = load_config(given['config_file']), home()
     named = place.Place(given['repo'], given['repo_type'], given['branch'])
-    return Located(place.target_of(named, given['remote'], config, directories), config, directories)
+    token = token_of(given) if given['remote'] in (None, 'hub') else None
+    target = place.target_of(named, given['remote'], config, directories, token=token)
+    return Located(target, config, directories, token)
+
+
+def token_of(given: Mapping[str, Any], *, folder: Path | None = None) -> Token | None:
+    """Return the token that ``--token`` stands for, or the one that is found without it, None when there is none.
+
+    Raises as ``auth.find_token`` does.
+    """
+    from hfmirror import auth, errors, output
+
+    value = given.get('token')
+    if value == '-':
+        line = _line_of_stdin()
+        if not line.strip():
+            raise errors.UsageError('--token -: nothing came on standard input. Pipe the token in.')
+        return auth.find_token(line)
+    if value:
+        output.warn(
+            '--token: others on this machine can see the value in its list of processes, and the shell may keep it. '
+            "Safer are --token - (from stdin), HF_TOKEN, or 'hf auth login'."
+        )
+    return auth.find_token(value, folder=folder)
+
+
+def _line_of_stdin() -> str:
+    if sys.stdin is None:
+        return ''
+    if sys.stdin.isatty():
+        return getpass.getpass('token: ')
+    return sys.stdin.buffer.readline(_LINE_MAX).decode('utf-8', 'replace')

@@ -31,14 +31,14 @@ def command(
     hfmirror pull latest --to ./model --path tokenizer.json
     """
     from hfmirror import gitcmd, pulling
+    from hfmirror.clone import opened
     from hfmirror.naming import tag_prefix
     from hfmirror.release import retry_of
-    from hfmirror.repository import opened
 
     output.configure(verbose=verbose)
-    target, config, home = options.locate(given)
+    target, config, home, token = options.locate(given)
     gitcmd.require_tools()
-    with opened(target, home.clones, home.outbox / target.slug) as repository:
+    with opened(target, home, token) as repository:
         retry, prefix = retry_of(config), tag_prefix(config)
         done = pulling.pull(repository, version, to, home, path=path, force=force, retry=retry, prefix=prefix)
     if as_json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -12,9 +12,10 @@ from hfmirror import errors, output
 from hfmirror.commands import options
 
 if TYPE_CHECKING:
+    from hfmirror.auth import Token
     from hfmirror.compose import Request
     from hfmirror.config import Config, Home
-    from hfmirror.folder import LeftOut
+    from hfmirror.folder import Folder, LeftOut
     from hfmirror.naming import Choice
     from hfmirror.release import Release
     from hfmirror.target import Target
@@ -22,24 +23,37 @@ if TYPE_CHECKING:
 _SHOWN = 20
 
 
+class Unreleased(NamedTuple):
+    """A target that could not take the release, and why."""
+
+    target: Target
+    error: errors.HfmirrorError
+
+
 def push(
-    request: Request, targets: Sequence[Target], config: Config, home: Home, *, dry_run: bool = False
-) -> tuple[list[Release], list[errors.HfmirrorError]]:
-    """Release one folder on every target; returns what came of each, and the errors of those that failed."""
+    request: Request,
+    targets: Sequence[Target],
+    config: Config,
+    home: Home,
+    *,
+    token: Token | None = None,
+    dry_run: bool = False,
+) -> list[Release | Unreleased]:
+    """Release one folder on every target; returns what came of each. Raises the error of the only one."""
     from hfmirror import place, release
 
-    done, failed = [], []
+    done: list[Release | Unreleased] = []
     for target in targets:
         try:
-            done.append(release.push(request, target, config, home, dry_run=dry_run))
+            done.append(release.push(request, target, config, home, token=token, dry_run=dry_run))
             if not dry_run:
                 place.remember(target, home)
         except errors.HfmirrorError as e:
             if len(targets) == 1:
                 raise
             output.error(str(e))
-            failed.append(e)
-    return done, failed
+            done.append(Unreleased(target, e))
+    return done
 
 
 def choose(given: Mapping[str, Any]) -> Choice:
@@ -90,7 +104,15 @@ def choose(given: Mapping[str, Any]) -> Choice:
 @click.option('--include', multiple=True, metavar='GLOB', help='Only these files; can be given again.')
 @click.option('--exclude', multiple=True, metavar='GLOB', help='Not these files; can be given again.')
 @click.option('--keep', is_flag=True, help='Leave files in the repository that the folder does not have.')
+@click.option(
+    '--private/--public',
+    default=None,
+    help='Of a repository that is created.  [default: as the account has it]',
+)
+@click.option('--allow-secrets', is_flag=True, help='Release what looks like a secret all the same.')
+@click.option('--allow-unsafe', is_flag=True, help='Release pickles all the same that may run programs.')
 @click.option('--dry-run', is_flag=True, help='Show what would be released; change nothing.')
+@options.token
 @options.config
 @options.as_json
 @options.verbose
@@ -115,26 +137,47 @@ def command(**given: Any) -> None:
     output.configure(verbose=given['verbose'])
     choice = choose(given)
     config, directories = load_config(given['config_file']), home()
+    remotes = given['remotes'] or config.remotes or ['hub']
+    token = options.token_of(given, folder=given['folder']) if 'hub' in remotes else None
     where = place.Place(given['repo'], given['repo_type'], given['branch'])
     path_in_repo = clean_path_in_repo(given['path_in_repo'])
-    targets = place.targets_of(where, given['remotes'], config, directories, folder=given['folder'])
+    targets = place.targets_of(
+        where, given['remotes'], config, directories, folder=given['folder'], token=token
+    )
     gitcmd.require_tools()
     folder = folders.walk(given['folder'], include=given['include'], exclude=given['exclude'])
-    request = Request(folder, choice, path_in_repo, given['message'], given['keep'], tag_prefix(config))
-    done, failed = push(request, targets, config, directories, dry_run=given['dry_run'])
+    request = Request(
+        folder,
+        choice,
+        path_in_repo,
+        given['message'],
+        given['keep'],
+        tag_prefix(config),
+        private=config.repository.private if given['private'] is None else given['private'],
+        create=config.repository.auto_create,
+    )
+    done = push(request, targets, config, directories, token=token, dry_run=given['dry_run'])
+    _tell(done, given, folder)
+    _finish(done)
+
+
+def _tell(done: Sequence[Release | Unreleased], given: Mapping[str, Any], folder: Folder) -> None:
     if given['as_json']:
-        output.document([as_document(release) for release in done])
-    else:
-        for release in done:
-            show(release, folder.left_out if given['dry_run'] else ())
-    for release in done:
-        if release.note:
-            output.warn(release.note)
-    _finish(done, failed)
+        output.document([as_document(one) for one in done])
+    for one in done:
+        if isinstance(one, Unreleased):
+            continue  # told when it happened
+        if not given['as_json']:
+            show(one, folder.left_out if given['dry_run'] else ())
+        if one.note:
+            output.warn(one.note)
 
 
-def as_document(release: Release) -> dict[str, Any]:
+def as_document(release: Release | Unreleased) -> dict[str, Any]:
     """Return what ``--json`` prints of a release; added, modified and deleted count files."""
+    if isinstance(release, Unreleased):
+        target, error = str(release.target), str(release.error)
+        return {'target': target, 'status': 'failed', 'url': release.target.url, 'error': error}
     return {
         'target': str(release.target),
         'version': release.version,
@@ -187,10 +230,9 @@ def _counts(release: Release) -> str:
     return told or 'only the card changed'
 
 
-def _finish(done: Sequence[Release], failed: Sequence[errors.HfmirrorError]) -> None:
-    queued = [release for release in done if release.status == 'queued']
-    if failed or (queued and len(done) > 1):
-        total = len(done) + len(failed)
-        raise errors.PartialError(f'{len(failed) + len(queued)} of {total} targets are not done; see above.')
-    if queued:
-        raise errors.NetworkError(f"{queued[0].target}: not sent yet. 'hfmirror status' shows what waits.")
+def _finish(done: Sequence[Release | Unreleased]) -> None:
+    undone = [one for one in done if isinstance(one, Unreleased) or one.status == 'queued']
+    if undone and len(done) > 1:
+        raise errors.PartialError(f'{len(undone)} of {len(done)} targets are not done; see above.')
+    if undone:
+        raise errors.NetworkError(f"{undone[0].target}: not sent yet. 'hfmirror status' shows what waits.")

@@ -11,29 +11,34 @@ from hfmirror import errors, output
 from hfmirror.commands import options
 
 if TYPE_CHECKING:
+    from hfmirror.auth import Token
     from hfmirror.config import Config, Home
     from hfmirror.target import Target
 
 
-def resume(config: Config, home: Home) -> list[dict[str, Any]]:
+def resume(config: Config, home: Home, token: Token | None = None) -> list[dict[str, Any]]:
     """Send everything that waits, oldest first of each target; returns one document for each release.
 
     A release that cannot be sent leaves those after it on the same target where they are.
     """
     from hfmirror import outbox
 
-    return [row for target, _ in outbox.waiting(home.outbox) for row in _resume_target(target, config, home)]
+    return [
+        row
+        for target, _ in outbox.waiting(home.outbox)
+        for row in _resume_target(target, config, home, token)
+    ]
 
 
-def _resume_target(target: Target, config: Config, home: Home) -> list[dict[str, Any]]:
+def _resume_target(target: Target, config: Config, home: Home, token: Token | None) -> list[dict[str, Any]]:
+    from hfmirror.clone import opened
     from hfmirror.delivery import deliver_queued
     from hfmirror.outbox import Outbox
     from hfmirror.release import retry_of
-    from hfmirror.repository import opened
 
     box = Outbox(home.outbox, target)
     rows: list[dict[str, Any]] = []
-    with opened(target, home.clones, box.root) as repository:
+    with opened(target, home, token) as repository:
         for entry in box.entries():
             row = {
                 'target': str(target),
@@ -54,13 +59,13 @@ def _resume_target(target: Target, config: Config, home: Home) -> list[dict[str,
 def drop(identifier: str, home: Home) -> str:
     """Forget one waiting release and its objects; returns its name. Raises NotFoundError when none has that id."""
     from hfmirror import outbox
-    from hfmirror.repository import opened
+    from hfmirror.clone import opened
 
     for target, entries in outbox.waiting(home.outbox):
         for entry in entries:
             if entry.id == identifier:
                 box = outbox.Outbox(home.outbox, target)
-                with opened(target, home.clones, box.root):
+                with opened(target, home):
                     box.remove(entry)
                 return f'{target}: {entry.version or entry.commit[:10]}'
     raise errors.NotFoundError(f"{identifier}: no waiting release has this id. 'hfmirror status' shows them.")
@@ -68,10 +73,13 @@ def drop(identifier: str, home: Home) -> str:
 
 @click.command(short_help='Send the releases that wait.')
 @click.option('--drop', 'dropped', metavar='ID', help='Forget this one instead; its files are gone with it.')
+@options.token
 @options.config
 @options.as_json
 @options.verbose
-def command(dropped: str | None, config_file: Path | None, as_json: bool, verbose: bool) -> None:
+def command(
+    dropped: str | None, config_file: Path | None, as_json: bool, verbose: bool, **given: Any
+) -> None:
     """Send the releases that wait, oldest first.
 
     \b
@@ -83,7 +91,7 @@ def command(dropped: str | None, config_file: Path | None, as_json: bool, verbos
     if dropped:
         output.say(f'{drop(dropped, home())} will not be sent')
         return
-    rows = resume(load_config(config_file), home())
+    rows = resume(load_config(config_file), home(), options.token_of(given))
     if as_json:
         output.document([{key: row[key] for key in row if key != 'exit_code'} for row in rows])
     for row in rows:

@@ -65,18 +65,18 @@ def verify(
     """Return what is wrong with a version on its remote and in ``folder``; ``given`` has the options about the folder."""
     from hfmirror import folder as folders
     from hfmirror import verifying
+    from hfmirror.clone import opened
     from hfmirror.fingerprint import Reader
     from hfmirror.naming import tag_prefix
-    from hfmirror.repository import opened
     from hfmirror.rules import clean_path_in_repo
     from hfmirror.statcache import StatCache
 
-    target, config, home = located
+    target, config, home, token = located
     path_in_repo = clean_path_in_repo(given['path_in_repo'])
     files = folders.walk(folder, include=given['include'], exclude=given['exclude']) if folder else None
     with (
         closing(StatCache(home.cache / 'files.sqlite')) as cache,
-        opened(target, home.clones, home.outbox / target.slug) as repository,
+        opened(target, home, token) as repository,
     ):
         return verifying.verify(
             repository,
