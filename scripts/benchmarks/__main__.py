@@ -36,6 +36,12 @@ def parser() -> argparse.ArgumentParser:
     pushing = commands.add_parser(
         'push', help='hfmirror push, the plain git-lfs way and the floor, side by side'
     )
+    pushing.add_argument(
+        '--remote',
+        choices=['local', 'hub'],
+        default='local',
+        help='where to: hub is one on this machine, by HTTP',
+    )
     pushing.add_argument('--size', type=byte_count, default='512MiB', help='of one large file (512MiB)')
     pushing.add_argument('--files', type=int, default=4, help='large files (4)')
     pushing.add_argument('--small', type=int, default=10_000, help='files of 10 KB in the last case (10000)')

@@ -1,4 +1,4 @@
-"""A release to a local remote: hfmirror, the plain git-lfs way and the floor, side by side in one run.
+"""A release to a local remote, or to a Hub over HTTP: hfmirror, its rivals and the floor, side by side in one run.
 
 Each turn starts from nothing and goes through all cases; within a case the contenders take turns, in the other order
 at the next turn. The last turn is the watched one and gives bytes on disk and bytes read, the others give seconds.
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +40,14 @@ class Contender(NamedTuple):
     remote: str  # the directory under its place that is the remote's own copy; '' for none
 
 
+class Race(NamedTuple):
+    """Who takes part, and ``ready(places)``, which has the remote ready for one turn and yields what is added to the
+    environment of all."""
+
+    contenders: tuple[Contender, ...]
+    ready: Callable[[dict[str, Path]], AbstractContextManager[dict[str, str]]]
+
+
 class Case(NamedTuple):
     name: str
     change: Callable[[Path], None]  # what the trainer does to the folder before it
@@ -50,7 +59,8 @@ class Seen:
     def __init__(self) -> None:
         self.costs: list[Cost] = []
         self.watched: Watched | None = None
-        self.remote = 0
+        self.remote = 0  # bytes of the remote's own copy among what was watched
+        self.payload = 0  # bytes of that copy, or of the folder where the remote is elsewhere
 
     @property
     def seconds(self) -> float:
@@ -81,13 +91,29 @@ def floor_args(place: Path, folder: Path, case: str) -> list[str] | None:
     return [sys.executable, str(HERE / 'floor.py'), str(folder), str(place / case), pattern]
 
 
+@contextmanager
+def bare_remote(places: dict[str, Path]) -> Iterator[dict[str, str]]:
+    """Make the empty remote of the plain way; hfmirror makes its own."""
+    place = places[PLAIN.name]
+    args = ['git', 'init', '-q', '--bare', str(place / PLAIN.remote)]
+    subprocess.run(args, env=environment(place), check=True)
+    yield {}
+
+
 HFMIRROR = Contender('hfmirror', hfmirror_args, 'home/hub')
 PLAIN = Contender('plain way', plain_args, 'remote.git')
 FLOOR = Contender('floor', floor_args, '')
+LOCAL = Race((HFMIRROR, PLAIN, FLOOR), bare_remote)
 
 
 def run(options: argparse.Namespace) -> str:
     """Measure all cases and return the report. Everything is made in, and removed with, one directory."""
+    if options.remote == 'hub':
+        import pushhub
+
+        race, promises = pushhub.RACE, pushhub.goals
+    else:
+        race, promises = LOCAL, goals
     small_case = f'{options.small:,} small files'
     check_room(options)
     load = os.getloadavg()[0]
@@ -104,11 +130,12 @@ def run(options: argparse.Namespace) -> str:
             Case(UNTOUCHED, lambda folder: None),
             Case(SAVED_AGAIN, lambda folder: folders.save_again(folder, size=options.size)),
         ]
-        measure(model, cases, options.runs, results)
+        measure(race, model, cases, options.runs, results)
         shutil.rmtree(model)
         folders.make_small(many, files=options.small)
-        measure(many, [Case(small_case, lambda folder: None)], options.runs, results)
-    return f'{machine(options, load)}\n\n{report(results, options, small_case)}'
+        measure(race, many, [Case(small_case, lambda folder: None)], options.runs, results)
+    kept = promises(results, small_case)
+    return f'{machine(options, load)}\n\n{report(results, options, kept)}'
 
 
 def check_room(options: argparse.Namespace) -> None:
@@ -121,34 +148,40 @@ def check_room(options: argparse.Namespace) -> None:
         )
 
 
-def measure(folder: Path, cases: list[Case], runs: int, results: Results) -> None:
+def measure(race: Race, folder: Path, cases: list[Case], runs: int, results: Results) -> None:
     for turn in range(runs + 1):
-        order = [HFMIRROR, PLAIN, FLOOR][:: -1 if turn % 2 else 1]
+        order = race.contenders[:: -1 if turn % 2 else 1]
         places = {contender.name: new_place(folder.parent, contender.name) for contender in order}
-        for case in cases:
-            case.change(folder)
-            for contender in order:
-                args = contender.args(places[contender.name], folder, case.name)
-                if args is not None:
-                    seen = results.setdefault((case.name, contender.name), Seen())
-                    one(seen, contender, args, folder, places[contender.name], watch=turn == runs)
-                    say_progress(case, contender, seen, turn, runs)
+        with race.ready(places) as more:
+            for case in cases:
+                case.change(folder)
+                for contender in order:
+                    args = contender.args(places[contender.name], folder, case.name)
+                    if args is not None:
+                        seen = results.setdefault((case.name, contender.name), Seen())
+                        command = Command(
+                            args, environment(places[contender.name]) | more, folder.parent / 'log'
+                        )
+                        one(seen, contender, command, folder, places[contender.name], watch=turn == runs)
+                        say_progress(case, contender, seen, turn, runs)
         for place in places.values():
             shutil.rmtree(place)
 
 
-def one(seen: Seen, contender: Contender, args: list[str], folder: Path, place: Path, *, watch: bool) -> None:
+def one(
+    seen: Seen, contender: Contender, command: Command, folder: Path, place: Path, *, watch: bool
+) -> None:
     folders.warm(folder)
-    command = Command(args, environment(place), place.parent / 'log')
     if not watch:
         seen.costs.append(timed(command))
         return
     seen.watched = watched(command, place=place, folder=folder)
-    seen.remote = disk_use(place / contender.remote)
+    seen.remote = disk_use(place / contender.remote) if contender.remote else 0
+    seen.payload = seen.remote or disk_use(folder)
 
 
 def new_place(root: Path, name: str) -> Path:
-    """Make a directory with a home, a directory for temporary files and an empty remote for the plain way."""
+    """Make a directory with a home and a directory for temporary files."""
     place = root / name.replace(' ', '-')
     for directory in ('user', 'tmp'):
         (place / directory).mkdir(parents=True)
@@ -157,9 +190,6 @@ def new_place(root: Path, name: str) -> Path:
         '[user]\n\tname = Bench\n\temail = bench@example.org\n[init]\n\tdefaultBranch = main\n'
         '[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[receive]\n\tautoGC = false\n'
     )
-    if name == PLAIN.name:
-        args = ['git', 'init', '-q', '--bare', str(place / PLAIN.remote)]
-        subprocess.run(args, env=environment(place), check=True)
     return place
 
 
@@ -183,7 +213,7 @@ def say_progress(case: Case, contender: Contender, seen: Seen, turn: int, runs: 
     say(f'{turn + 1}/{runs + 1} {case.name}: {contender.name} {what}')
 
 
-def report(results: Results, options: argparse.Namespace, small_case: str) -> str:
+def report(results: Results, options: argparse.Namespace, promises: Iterator[str]) -> str:
     heading = (
         'case',
         'way',
@@ -207,17 +237,17 @@ def report(results: Results, options: argparse.Namespace, small_case: str) -> st
         )
     lines = [table.markdown() if options.markdown else table.text(), '']
     bullet = '* ' if options.markdown else ''
-    return '\n'.join(lines + [bullet + line for line in goals(results, small_case)])
+    return '\n'.join(lines + [bullet + line for line in promises])
 
 
 def disk_cells(seen: Seen) -> tuple[str, str]:
     """Return what was on disk beyond the remote's own copy, while running and after."""
-    if seen.watched is None or not seen.remote:
+    if seen.watched is None or not seen.payload:
         return '', ''
     peak, after = (max(0, total - seen.remote) for total in seen.watched[:2])
     return (
-        f'{human_bytes(peak)} ({peak / seen.remote:.0%})',
-        f'{human_bytes(after)} ({after / seen.remote:.0%})',
+        f'{human_bytes(peak)} ({peak / seen.payload:.0%})',
+        f'{human_bytes(after)} ({after / seen.payload:.0%})',
     )
 
 
@@ -259,7 +289,7 @@ def goals(results: Results, small_case: str) -> Iterator[str]:
 
 def disk_goal(case: str, seen: Seen) -> str:
     assert seen.watched is not None
-    extra = (seen.watched.disk_peak - seen.remote) / max(seen.remote, 1)
+    extra = (seen.watched.disk_peak - seen.remote) / max(seen.payload, 1)
     return goal(
         extra <= 0.01, f"{case}: at most {extra:.2%} on disk beyond the remote's own copy, to stay within 1%"
     )
