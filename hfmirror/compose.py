@@ -16,6 +16,8 @@ from hfmirror.facts.facts import Facts, read_facts
 from hfmirror.fastimport import Content
 from hfmirror.fingerprint import Reader, steadily
 from hfmirror.folder import Folder, SourceFile
+from hfmirror.gates.gate import Allowed, require_clean
+from hfmirror.gates.scanning import scan_texts
 from hfmirror.layout import Laid, lay_out
 from hfmirror.naming import Choice, Name
 from hfmirror.origin import origin_of
@@ -42,6 +44,7 @@ class Request(NamedTuple):
     prefix: str = 'v'  # of semantic versions
     private: bool | None = None  # of a repository that this push creates
     create: bool = True  # whether it may
+    allowed: Allowed = Allowed()  # what the gates let through
 
 
 class Plan(NamedTuple):
@@ -96,20 +99,25 @@ def contents(tree: Tree) -> Tree:
 def make(repository: Clone, outbox: Outbox, request: Request, plan: Plan, objects: Sequence[Held]) -> Waiting:
     """Commit and tag the plan, and write it to the outbox. Nothing has left the machine when this returns.
 
-    Raises CardError when the card or what it is made from is broken, SourceChanged when a small file has changed.
+    Raises CardError when the card or what it is made from is broken, GateError for a secret in what is generated,
+    SourceChanged when a small file has changed.
     """
     history = _history(repository, plan.refs, request.prefix)
     facts = read_facts(
         {file.path: file.source for file in request.folder.files}, repo_type=repository.target.repo_type
     )
     text = _card(repository, request, plan, history, facts)
+    require_clean(scan_texts({CARD: text}), request.allowed)  # before the Hub gets to see it
     _check_card(text, repository)
     generated = {CARD: text.encode('utf-8', 'surrogateescape'), ATTRIBUTES: _attributes(plan)}
     tree = {**plan.laid.tree, **{path: _plain(path, content) for path, content in generated.items()}}
     notes = _notes(repository.target, request, plan, tree, facts, history)
-    commit = repository.commit(message.commit_message(notes), _files(plan, generated))
+    words = message.commit_message(notes)
+    tag_words = message.tag_message(notes)
+    require_clean(scan_texts({'commit message': words, 'tag message': tag_words}), request.allowed)
+    commit = repository.commit(words, _files(plan, generated))
     repository.require_tree(commit, tree)
-    tag = plan.name.tag and repository.tag(plan.name.tag, commit, message.tag_message(notes))
+    tag = plan.name.tag and repository.tag(plan.name.tag, commit, tag_words)
     base = plan.refs.head
     waiting = Waiting(
         id=new_id(),

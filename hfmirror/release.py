@@ -17,6 +17,9 @@ from hfmirror.config import Config, Home
 from hfmirror.delivery import Retry
 from hfmirror.facts.facts import read_facts
 from hfmirror.fingerprint import Reader
+from hfmirror.gates import limits
+from hfmirror.gates.gate import require_clean
+from hfmirror.gates.scanning import scan_files
 from hfmirror.gitcmd import GitFailed
 from hfmirror.hub import NO_TOKEN, NoSuchRepository, hub_of, may_not_write
 from hfmirror.naming import Name
@@ -174,6 +177,7 @@ def _push_once(current: _Push) -> Release:
         _require_asked(current, done)
         _send_lost(current, plan, objects)
         return done
+    _require_clean(current, plan)
     entry = make(
         current.repository,
         current.outbox,
@@ -192,6 +196,19 @@ def _push_once(current: _Push) -> Release:
         raise
     current.repository.tidy()
     return _release(current, plan, entry.commit, 'pushed')
+
+
+def _require_clean(current: _Push, plan: Plan) -> None:
+    """Raise GateError when the folder has secrets, unsafe pickles, or what the Hub does not take."""
+    folder = current.request.folder
+    stamps = {path: found.stamp for path, found in plan.laid.found.items()}
+    findings = scan_files(folder.root, folder.files, current.cache, stamps=stamps)
+    if current.repository.hub is not None:
+        held = limits.check({path: entry.size for path, entry in plan.laid.tree.items()})
+        findings += held.findings
+        for warning in held.warnings:
+            output.warn(warning)
+    require_clean(findings, current.request.allowed)
 
 
 def _require_asked(current: _Push, done: Release) -> None:
@@ -332,6 +349,7 @@ def _dry_run(current: _Push) -> Release:
     plan = _plan(current, copy=False)
     done = _already_there(current, plan)
     if done is None:
+        _require_clean(current, plan)
         files = {file.path: file.source for file in current.request.folder.files}
         read_facts(files, repo_type=current.target.repo_type)  # says what would stop the release
     return done or _release(current, plan, None, 'dry-run')

@@ -1,7 +1,8 @@
 """What do we know of a file that has not changed since we read it?
 
-One SQLite table, one row a file: its path, and the inode, size and mtime under which it was read. A row is believed
-only while all three are the same. It holds no content, can be deleted at any time, and is rebuilt when damaged.
+One SQLite file with two tables, one row a file in each: its path, and the inode, size and mtime under which it was read. A
+row is believed only while all three are the same. ``files`` says what its bytes are, ``scans`` what the gates found in
+them, and where, never what stands there. It holds no content, can be deleted at any time, and is rebuilt when damaged.
 """
 
 from __future__ import annotations
@@ -12,14 +13,22 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, device INTEGER, inode INTEGER, size INTEGER, mtime_ns INTEGER,
     sha256 TEXT, blob TEXT, is_text INTEGER
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS scans (
+    path TEXT PRIMARY KEY, device INTEGER, inode INTEGER, size INTEGER, mtime_ns INTEGER,
+    rules TEXT, findings TEXT
+) WITHOUT ROWID;
 """
+_SHAPES = (
+    'SELECT device, inode, size, mtime_ns, sha256, blob, is_text FROM files LIMIT 1',
+    'SELECT device, inode, size, mtime_ns, rules, findings FROM scans LIMIT 1',
+)
 _SAVE_EVERY_S = 2.0  # a kill loses at most the hashing of the last two seconds
 
 _FINE_STEP_NS = 20_000_000  # kernels stamp files at their tick, 10 ms on the slowest
@@ -48,8 +57,15 @@ class Known(NamedTuple):
     is_text: bool
 
 
+class Scanned(NamedTuple):
+    """What the gates found in a file by ``rules``; both are theirs to read."""
+
+    rules: str
+    findings: str
+
+
 class StatCache:
-    """The table. Safe to call from several threads and processes."""
+    """The tables. Safe to call from several threads and processes."""
 
     def __init__(self, path: Path) -> None:
         self._lock = Lock()
@@ -59,27 +75,43 @@ class StatCache:
 
     def known(self, folder: Path) -> dict[str, tuple[Stamp, Known]]:
         """Return {absolute path: (stamp, what is known)} of all files below ``folder``."""
-        prefix = f'{folder}{os.sep}'
-        # A range on the primary key, not LIKE: names may hold % and _, and this uses the index.
-        try:
-            rows = self._table.execute(
-                'SELECT * FROM files WHERE path >= ? AND path < ?',
-                (prefix, prefix[:-1] + chr(ord(os.sep) + 1)),
-            )
-        except (
-            UnicodeEncodeError
-        ):  # a directory above has a name that is not UTF-8: nothing below it is ever kept
-            return {}
+        rows = self._below('files', folder)
         return {row[0]: (Stamp(*row[1:5]), Known(row[3], row[5], row[6], bool(row[7]))) for row in rows}
+
+    def scanned(self, folder: Path) -> dict[str, tuple[Stamp, Scanned]]:
+        """Return {absolute path: (stamp, what was found)} of all files below ``folder`` that were scanned."""
+        return {row[0]: (Stamp(*row[1:5]), Scanned(*row[5:])) for row in self._below('scans', folder)}
 
     def remember(self, path: Path, stamp: Stamp, known: Known, *, read_at_ns: int) -> None:
         """Keep what reading ``path`` gave, unless the file was so young at ``read_at_ns`` that a change could hide."""
+        self._keep('files', path, stamp, (known.sha256, known.blob, int(known.is_text)), read_at_ns)
+
+    def remember_scan(self, path: Path, stamp: Stamp, scanned: Scanned, *, read_at_ns: int) -> None:
+        """Keep what was found in ``path``, by the same rule."""
+        self._keep('scans', path, stamp, scanned, read_at_ns)
+
+    def _below(self, table: str, folder: Path) -> list[tuple[Any, ...]]:
+        prefix = f'{folder}{os.sep}'
+        # A range on the primary key, not LIKE: names may hold % and _, and this uses the index.
+        try:
+            return self._table.execute(
+                f'SELECT * FROM {table} WHERE path >= ? AND path < ?',
+                (prefix, prefix[:-1] + chr(ord(os.sep) + 1)),
+            ).fetchall()
+        except (
+            UnicodeEncodeError
+        ):  # a folder above has a name that is not UTF-8: nothing below it is ever kept
+            return []
+
+    def _keep(
+        self, table: str, path: Path, stamp: Stamp, values: tuple[str | int | None, ...], read_at_ns: int
+    ) -> None:
         if read_at_ns - stamp.mtime_ns < time_step_ns(stamp.mtime_ns):
             return
-        row = (str(path), *stamp, known.sha256, known.blob, int(known.is_text))
+        row = (str(path), *stamp, *values)
         # A cache that cannot be written, or a name it cannot hold, costs time and nothing else.
         with self._lock, suppress(sqlite3.Error, UnicodeEncodeError):
-            self._table.execute('REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)', row)
+            self._table.execute(f'REPLACE INTO {table} VALUES ({", ".join("?" * len(row))})', row)
             if time.monotonic() - self._saved > _SAVE_EVERY_S:
                 self._save()
 
@@ -117,7 +149,8 @@ def _connect(path: Path) -> sqlite3.Connection:
         table.execute('PRAGMA journal_mode = WAL')
         table.execute('PRAGMA synchronous = NORMAL')
         table.executescript(_SCHEMA)
-        table.execute('SELECT device, inode, size, mtime_ns, sha256, blob, is_text FROM files LIMIT 1')
+        for shape in _SHAPES:
+            table.execute(shape)
     except sqlite3.DatabaseError:
         table.close()
         raise

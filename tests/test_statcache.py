@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from hfmirror.statcache import Known, Stamp, StatCache, time_step_ns
+from hfmirror.statcache import Known, Scanned, Stamp, StatCache, time_step_ns
 
 KNOWN = Known(3, 'a' * 64, None, False)
 
@@ -146,3 +146,60 @@ def test_several_threads_and_processes_may_write(tmp_path):
     assert len(one.known(tmp_path / 'x')) == 51
     one.close()
     other.close()
+
+
+# -- scans
+
+
+def remember_scan(cache, path, scanned, *, age_ns=10_000_000_000):
+    stamp = Stamp.of(os.stat(path))
+    cache.remember_scan(path, stamp, scanned, read_at_ns=stamp.mtime_ns + age_ns)
+    return stamp
+
+
+def test_what_was_found_is_known_to_the_next_run(tmp_path):
+    path = touch(tmp_path / 'x' / 'a')
+    cache = StatCache(tmp_path / 'files.sqlite')
+    stamp = remember_scan(cache, path, Scanned('rules 1', '[]'))
+    cache.close()
+    cache = StatCache(tmp_path / 'files.sqlite')
+    assert cache.scanned(tmp_path / 'x') == {str(path): (stamp, Scanned('rules 1', '[]'))}
+    cache.close()
+
+
+def test_a_scan_says_nothing_of_the_bytes(cache, tmp_path):
+    remember_scan(cache, touch(tmp_path / 'x' / 'a'), Scanned('rules', '[]'))
+    assert cache.known(tmp_path / 'x') == {}
+
+
+def test_a_scan_of_a_young_file_is_not_kept(cache, tmp_path):
+    remember_scan(cache, touch(tmp_path / 'x' / 'a'), Scanned('rules', '[]'), age_ns=0)
+    assert cache.scanned(tmp_path / 'x') == {}
+
+
+def test_the_last_scan_counts(cache, tmp_path):
+    path = touch(tmp_path / 'x' / 'a')
+    remember_scan(cache, path, Scanned('old', '[]'))
+    stamp = remember_scan(cache, path, Scanned('new', '[1]'))
+    assert cache.scanned(tmp_path / 'x') == {str(path): (stamp, Scanned('new', '[1]'))}
+
+
+def test_a_file_without_the_table_of_scans_keeps_what_it_has(tmp_path):
+    cache = StatCache(tmp_path / 'files.sqlite')
+    remember(cache, touch(tmp_path / 'x' / 'a'))
+    cache.close()
+    with sqlite3.connect(tmp_path / 'files.sqlite') as table:
+        table.execute('DROP TABLE scans')
+    table.close()
+    cache = StatCache(tmp_path / 'files.sqlite')
+    assert (len(cache.known(tmp_path / 'x')), cache.scanned(tmp_path / 'x')) == (1, {})
+    cache.close()
+
+
+def test_a_table_of_scans_of_another_shape_is_made_anew(tmp_path):
+    with sqlite3.connect(tmp_path / 'files.sqlite') as table:
+        table.execute('CREATE TABLE scans (path TEXT)')
+    table.close()
+    cache = StatCache(tmp_path / 'files.sqlite')
+    assert cache.scanned(tmp_path) == {}
+    cache.close()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hfmirror.compose import Request
     from hfmirror.config import Config, Home
     from hfmirror.folder import Folder, LeftOut
+    from hfmirror.gates.gate import Allowed
     from hfmirror.naming import Choice
     from hfmirror.release import Release
     from hfmirror.target import Target
@@ -155,10 +156,22 @@ def command(**given: Any) -> None:
         tag_prefix(config),
         private=config.repository.private if given['private'] is None else given['private'],
         create=config.repository.auto_create,
+        allowed=_allowed(given, config),
     )
     done = push(request, targets, config, directories, token=token, dry_run=given['dry_run'])
     _tell(done, given, folder)
     _finish(done)
+
+
+def _allowed(given: Mapping[str, Any], config: Config) -> Allowed:
+    """Return what the options and the configuration let through the gates."""
+    from hfmirror.gates.gate import Allowed
+
+    everything = ('**',)
+    return Allowed(
+        everything if given['allow_secrets'] else tuple(config.gates.allow_secrets),
+        everything if given['allow_unsafe'] else tuple(config.gates.allow_unsafe),
+    )
 
 
 def _tell(done: Sequence[Release | Unreleased], given: Mapping[str, Any], folder: Folder) -> None:
