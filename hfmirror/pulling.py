@@ -1,4 +1,7 @@
-"""How does a version come into a folder? Only what is missing, checked while it is written, beside and then renamed."""
+"""How do the files of a version come here? Only what is missing, checked while it is written, beside and then renamed.
+
+``pull`` writes a folder of a person's; ``hubcache`` has the rest in common with it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -17,10 +20,11 @@ from typing import IO, NamedTuple
 from hfmirror import durable, errors, output
 from hfmirror.clone import Clone
 from hfmirror.config import Home
-from hfmirror.copying import BLOCK
+from hfmirror.copying import BLOCK, copy_hashed
 from hfmirror.delivery import Retry
 from hfmirror.objects import RemoteObjects, objects_of
 from hfmirror.refs import find_version
+from hfmirror.store import reflink
 from hfmirror.tree import Entry, Tree, blob_id
 
 _TOGETHER = 256  # small files whose flush is shared
@@ -28,48 +32,61 @@ _SMALL = 1024 * 1024  # bytes
 _THREADS = 4
 
 
-class Pulled(NamedTuple):
-    """What a pull did. ``bytes`` were fetched for ``fetched`` files; ``kept`` were there already."""
+class Found(NamedTuple):
+    """A version on the remote. ``tree`` are its files, or those under ``path``; ``is_head``: the branch is there too."""
 
-    version: str
+    tag: str
     commit: str
-    fetched: int
-    kept: int
+    path: str
+    tree: Tree
+    is_head: bool
+
+
+class Pulled(NamedTuple):
+    """What a pull into a folder did: the files whose bytes it fetched, and how many it removed."""
+
+    fetched: list[Entry]
     removed: int
-    size: int
+
+
+def find(repository: Clone, version: str, *, path: str = '', prefix: str = 'v') -> Found:
+    """Return a version of the remote. Raises NotFoundError when there is no such version, or no such part of it."""
+    refs, what = repository.remote_refs(), str(repository.target)
+    tag, commit = find_version(refs, version, what, prefix=prefix)
+    repository.fetch(commit, f'refs/tags/{tag}')
+    tree = part_of(repository.tree(commit), path)
+    if not tree and path.strip('/'):
+        raise errors.NotFoundError(f"{what} {tag}: no file or folder '{path}' in it.")
+    for name in tree:
+        refuse_escape(name, f'{what} {tag}')
+    return Found(tag, commit, path.strip('/'), tree, refs.head == commit)
 
 
 def pull(
     repository: Clone,
-    version: str,
+    found: Found,
     to: Path,
     home: Home,
     *,
-    path: str = '',
     force: bool = False,
+    nearby: Mapping[str, Path],
     retry: Retry,
-    prefix: str = 'v',
 ) -> Pulled:
-    """Bring the files of a version into ``to``, or those under ``path`` of it; what an earlier pull put there and the
-    version does not have goes. Run again after a kill, it goes on where it was.
+    """Bring the files of a version into ``to``; what an earlier pull put there and the version does not have goes.
 
-    Raises ConflictError, before anything is written, for files that differ and that no pull wrote, unless ``force``.
+    Run again after a kill, it goes on where it was. ``nearby`` are files of this machine, {oid: path}, that may have what
+    is wanted. Raises ConflictError, before anything is written, for files that differ and that no pull wrote, unless ``force``.
     """
-    tag, commit = find_version(repository.remote_refs(), version, str(repository.target), prefix=prefix)
-    repository.fetch(commit, f'refs/tags/{tag}')
-    tree = _part(repository.tree(commit), path, f'{repository.target} {tag}')
-    root = _root(to)
+    tree, root = found.tree, _root(to)
     record = _Record(home.cache / 'pulled', root)
     there = {name: _content_of(root / name, entry) for name, entry in tree.items()}
     wanted = [entry for name, entry in tree.items() if there[name] != entry.oid]
     _refuse_strangers(root, wanted, record, force=force)
-    _require_room(root, wanted)
-    _write(repository, root, wanted, record, retry)
-    removed = record.remove_others(tree) if not path else 0
+    require_room(root, wanted, 'choose another --to')
+    fetched = _write(repository, root, wanted, record, nearby, retry)
+    removed = record.remove_others(tree) if not found.path else 0
     record.save({**record.files, **{entry.path: entry.oid for entry in tree.values()}})
-    return Pulled(
-        tag, commit, len(wanted), len(tree) - len(wanted), removed, sum(entry.size for entry in wanted)
-    )
+    return Pulled(fetched, removed)
 
 
 class _Record:
@@ -110,22 +127,18 @@ class _Record:
         durable.write(self._path, json.dumps(self.files).encode())
 
 
-def _part(tree: Tree, path: str, what: str) -> Tree:
+def part_of(tree: Tree, path: str) -> Tree:
+    """Return the files of ``tree`` that are or lie under ``path``; all for none."""
     wanted = path.strip('/')
-    part = {
+    return {
         name: entry
         for name, entry in tree.items()
         if not wanted or name == wanted or name.startswith(f'{wanted}/')
     }
-    if not part and wanted:
-        raise errors.NotFoundError(f"{what}: no file or folder '{path}' in it.")
-    for name in part:
-        _refuse_escape(name, what)
-    return part
 
 
-def _refuse_escape(name: str, what: str) -> None:
-    """A tree is made by others: no name in it may lead out of the folder or into a .git directory."""
+def refuse_escape(name: str, what: str) -> None:
+    """A repository is made by others: no name in it may lead out of a folder or into a .git directory."""
     parts = name.split('/')
     if (
         any(
@@ -135,7 +148,7 @@ def _refuse_escape(name: str, what: str) -> None:
         or Path(name).is_absolute()
     ):
         raise errors.RemoteError(
-            f'{what}: it holds a file named {name!r}, which leads out of the folder; nothing was written.'
+            f'{what}: it has something named {name!r}, which leads out of the folder; nothing was written.'
         )
 
 
@@ -171,31 +184,43 @@ def _refuse_strangers(root: Path, wanted: Sequence[Entry], record: _Record, *, f
         )
 
 
-def _require_room(root: Path, wanted: Iterable[Entry]) -> None:
-    needed, free = sum(entry.size for entry in wanted), shutil.disk_usage(root).free
+def require_room(folder: Path, wanted: Iterable[Entry], else_: str) -> None:
+    """Raise HfmirrorError when the disk of ``folder`` has no room; ``else_`` is what a person can do but free some."""
+    needed, free = sum(entry.size for entry in wanted), shutil.disk_usage(folder).free
     if needed > free:
         raise errors.HfmirrorError(
-            f'{root}: {output.human_size(needed)} are to be fetched and {output.human_size(free)} are free. '
-            'Free some space, or choose another --to.'
+            f'{folder}: {output.human_size(needed)} are to be fetched and {output.human_size(free)} are free. '
+            f'Free some space, or {else_}.'
         )
 
 
-def _write(repository: Clone, root: Path, wanted: Sequence[Entry], record: _Record, retry: Retry) -> None:
-    objects = objects_of(repository)
-    _require_there(objects, wanted)
-    for entry in wanted:
-        _make_parent(root, entry.path)
-    plain = repository.blobs([entry.oid for entry in wanted if not entry.is_lfs])
+def _write(
+    repository: Clone,
+    root: Path,
+    wanted: Sequence[Entry],
+    record: _Record,
+    nearby: Mapping[str, Path],
+    retry: Retry,
+) -> list[Entry]:
+    def paths(entry: Entry) -> Paths:
+        return Paths(root / beside(entry), root / entry.path)
+
     with output.progress('fetching', sum(entry.size for entry in wanted)) as shown:
-        fetcher = _Fetcher(root, objects, plain, shown, retry)
-        small = [entry for entry in wanted if entry.size < _SMALL]
-        for start in range(0, len(small), _TOGETHER):
-            together = small[start : start + _TOGETHER]
+        fetcher = Fetcher(repository, wanted, paths, nearby=nearby, shown=shown, retry=retry)
+        for entry in wanted:
+            make_parent(root, entry.path)
+        for together in batches(wanted):
             fetcher.fetch(together)
             record.save({**record.files, **{entry.path: entry.oid for entry in together}})
-        for entry in (entry for entry in wanted if entry.size >= _SMALL):
-            fetcher.fetch([entry])
-            record.save({**record.files, entry.path: entry.oid})
+    return fetcher.fetched
+
+
+def batches(wanted: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """Yield what is to be fetched together: many small files, then each large one alone."""
+    small = [entry for entry in wanted if entry.size < _SMALL]
+    for start in range(0, len(small), _TOGETHER):
+        yield small[start : start + _TOGETHER]
+    yield from ([entry] for entry in wanted if entry.size >= _SMALL)
 
 
 def _require_there(objects: RemoteObjects, wanted: Sequence[Entry]) -> None:
@@ -208,45 +233,58 @@ def _require_there(objects: RemoteObjects, wanted: Sequence[Entry]) -> None:
         )
 
 
-def _make_parent(root: Path, name: str) -> None:
+def make_parent(root: Path, name: str) -> None:
+    """Make the folder of a file below ``root``, which has no links in its path. Raises ConflictError for what is in its way."""
     parent = (root / name).parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as e:
-        raise errors.ConflictError(
-            f'{parent}: a file is where a folder has to be. Move it away, or choose another --to.'
-        ) from e
+        raise errors.ConflictError(f'{parent}: a file is where a folder has to be. Move it away.') from e
     if not parent.resolve().is_relative_to(root):
-        raise errors.ConflictError(
-            f'{parent}: a link that leads out of {root}. Remove it, or choose another --to.'
-        )
+        raise errors.ConflictError(f'{parent}: a link that leads out of {root}. Remove it.')
 
 
-class _Fetcher:
-    """Writes files of a version beside their names, and renames them when they are whole."""
+class Paths(NamedTuple):
+    """Where a file is written until it is whole, and where it is then."""
+
+    part: Path
+    final: Path
+
+
+class Fetcher:
+    """Writes the files ``wanted`` of a version beside the paths that ``paths`` tells, and renames them when they are whole.
+
+    Raises VerificationError, before anything is written, when the remote has lost one.
+    """
 
     def __init__(
         self,
-        root: Path,
-        objects: RemoteObjects,
-        plain: Mapping[str, bytes],
+        repository: Clone,
+        wanted: Sequence[Entry],
+        paths: Callable[[Entry], Paths],
+        *,
+        nearby: Mapping[str, Path],
         shown: output.Progress,
         retry: Retry,
     ) -> None:
-        self.root, self.objects, self.plain, self.shown, self.retry = root, objects, plain, shown, retry
+        self.paths, self.nearby, self.shown, self.retry = paths, nearby, shown, retry
+        self.objects, self.read = objects_of(repository), repository.read
+        _require_there(self.objects, [entry for entry in wanted if entry.oid not in nearby])
+        self.plain = repository.blobs([entry.oid for entry in wanted if not entry.is_lfs])
+        self.fetched: list[Entry] = []  # not those that a file nearby had
 
     def fetch(self, entries: Sequence[Entry]) -> None:
         """Fetch some files in parallel; all are on disk under their names when this returns."""
+        if not entries:
+            return
         parts = [self._part(entries[0])] if len(entries) == 1 else self._parts(entries)
         durable.flush(parts)
-        for part, entry in zip(parts, entries, strict=True):
-            final = self.root / entry.path
+        finals = [self.paths(entry).final for entry in entries]
+        for part, final in zip(parts, finals, strict=True):
             if final.is_dir() and not final.is_symlink():
-                raise errors.ConflictError(
-                    f'{final}: a folder is where a file has to be. Move it away, or choose another --to.'
-                )
+                raise errors.ConflictError(f'{final}: a folder is where a file has to be. Move it away.')
             os.replace(part, final)
-        durable.flush(sorted({(self.root / entry.path).parent for entry in entries}))
+        durable.flush(sorted({final.parent for final in finals}))
 
     def _parts(self, entries: Sequence[Entry]) -> list[Path]:
         try:
@@ -255,21 +293,40 @@ class _Fetcher:
         except Exception:
             # They are small: fetching them again costs nothing, and the folder stays clean.
             for entry in entries:
-                (self.root / beside(entry)).unlink(missing_ok=True)
+                self.paths(entry).part.unlink(missing_ok=True)
             raise
 
     def _part(self, entry: Entry) -> Path:
-        part = self.root / beside(entry)
+        part = self.paths(entry).part
         if part.is_symlink():  # not ours, and never written through
             part.unlink()
         if not entry.is_lfs:
-            part.write_bytes(self.plain[entry.oid])
+            part.write_bytes(self.plain[entry.oid] if entry.oid in self.plain else self.read(entry))
             self.shown.advance(entry.size)
-            return part
+            if entry.oid not in self.nearby:
+                self.fetched.append(entry)
+        elif not self._copied(entry, part):
+            self._tried(entry, part)
+            self.fetched.append(entry)
+        return part
+
+    def _copied(self, entry: Entry, part: Path) -> bool:
+        """Take the content of a file nearby, when it is the one that is wanted. Never a link: people edit their files."""
+        source = self.nearby.get(entry.oid)
+        if source is None:
+            return False
+        with suppress(OSError):
+            if copy_of(source, part) == entry.oid:
+                self.shown.advance(entry.size)
+                return True
+        part.unlink(missing_ok=True)
+        return False
+
+    def _tried(self, entry: Entry, part: Path) -> None:
         for attempt in range(self.retry.times + 1):
             try:
                 self._download(entry, part)
-                return part
+                return
             except (errors.NetworkError, http.client.HTTPException, ConnectionError, TimeoutError) as e:
                 if attempt == self.retry.times:
                     raise errors.NetworkError(
@@ -306,6 +363,15 @@ def beside(entry: Entry) -> str:
     folder, slash, name = entry.path.rpartition('/')
     mark = hashlib.sha256(os.fsencode(f'{entry.path}\0{entry.oid}')).hexdigest()[:12]
     return f'{folder}{slash}.{name[:40]}.{mark}.part'
+
+
+def copy_of(source: Path, part: Path) -> str:
+    """Make ``part`` a copy of ``source``, sharing its blocks where the file system can; returns the sha256 of the copy."""
+    if reflink(source, part):
+        with part.open('rb', buffering=0) as written:
+            return copy_hashed(written, None)
+    with source.open('rb', buffering=0) as reading, part.open('wb', buffering=0) as writing:
+        return copy_hashed(reading, writing)
 
 
 def _resume(part: Path, digest: hashlib._Hash, size: int) -> int:

@@ -127,7 +127,7 @@ class ObjectStore:
         final = self.path(oid)
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(f'{self._temporary_folder()}/{secrets.token_hex(8)}')
-        owned = _reflink(source, temporary)
+        owned = reflink(source, temporary)
         if not owned:
             _hard_or_symbolic_link(source, temporary)
         os.replace(temporary, final)
@@ -209,7 +209,7 @@ class _Temporary(io.FileIO):
         self.name = name
 
 
-def _reflink(source: Path, target: Path) -> bool:
+def reflink(source: Path, target: Path) -> bool:
     """Make ``target`` share the blocks of ``source`` until either is written; False where the file system cannot."""
     if sys.platform == 'darwin':
         library: Any = ctypes.CDLL(None)

@@ -71,7 +71,8 @@ def test_a_pull_gives_exactly_the_files_of_the_version(mirror, released, to):
     done = pull(mirror, to, 'v1.0.0')
     assert checksums(to) == version_files(mirror, 'v1.0.0')
     assert (to / 'model.bin').read_bytes() == (released.path / 'model.bin').read_bytes()
-    assert list(done) == ['target', 'to', 'version', 'commit', 'fetched', 'kept', 'removed', 'size']
+    keys = ['target', 'to', 'cache', 'version', 'commit', 'fetched', 'kept', 'removed', 'size', 'python']
+    assert list(done) == keys and done['cache'] is None
     assert done['fetched'] == len(mirror.files()) and done['kept'] == 0
 
 

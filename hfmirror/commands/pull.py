@@ -1,20 +1,80 @@
-"""``hfmirror pull``: the files of a version, exactly."""
+"""``hfmirror pull``: the files of a version, exactly, in a folder or where huggingface_hub finds them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from hfmirror import output
 from hfmirror.commands import options
 
+if TYPE_CHECKING:
+    from hfmirror.clone import Clone
+    from hfmirror.config import Home
+    from hfmirror.delivery import Retry
+    from hfmirror.hubcache import HubCache
+    from hfmirror.pulling import Found
+
+
+class Pulled(NamedTuple):
+    """What a pull did. ``size`` bytes came for ``fetched`` files; ``kept`` were on this machine already.
+
+    ``cache`` is the version's folder in huggingface_hub's cache, and ``python`` the line that uses it.
+    """
+
+    to: str | None
+    cache: str | None
+    version: str
+    commit: str
+    fetched: int
+    kept: int
+    removed: int
+    size: int
+    python: str | None
+
+
+def pull(
+    repository: Clone,
+    found: Found,
+    home: Home,
+    *,
+    to: Path | None,
+    cache: HubCache | None,
+    force: bool,
+    retry: Retry,
+) -> Pulled:
+    """Bring a version into a folder, a cache, or both; then each file is fetched once, and copied."""
+    from hfmirror import hubcache, pulling
+
+    fetched, removed, nearby = {}, 0, cache.files(found) if cache else {}
+    if to is not None:
+        done = pulling.pull(repository, found, to, home, force=force, nearby=nearby, retry=retry)
+        fetched, removed = {entry.path: entry for entry in done.fetched}, done.removed
+        nearby = {entry.oid: to / entry.path for entry in found.tree.values()}
+    if cache is not None:
+        new = hubcache.pull(repository, found, cache, nearby=nearby if to else {}, retry=retry)
+        fetched |= {entry.path: entry for entry in new}
+    snapshot = cache.snapshot(found.commit) if cache else None
+    return Pulled(
+        str(to) if to else None,
+        str(snapshot) if snapshot else None,
+        found.tag,
+        found.commit,
+        len(fetched),
+        len(found.tree.keys() - fetched.keys()),
+        removed,
+        sum(entry.size for entry in fetched.values()),
+        hubcache.python_line(repository.target, found, snapshot) if snapshot else None,
+    )
+
 
 @click.command(short_help='Fetch the files of a version.')
 @click.argument('version', default='latest')
+@click.option('--to', type=click.Path(path_type=Path), metavar='DIR', help='The folder to write.')
 @click.option(
-    '--to', type=click.Path(path_type=Path), required=True, metavar='DIR', help='The folder to write.'
+    '--to-cache', is_flag=True, help="Write huggingface_hub's cache, for from_pretrained without a network."
 )
 @click.option('--path', default='', help='Only this file or folder of the version.')
 @click.option('--force', is_flag=True, help='Overwrite files that no pull wrote.')
@@ -22,29 +82,48 @@ from hfmirror.commands import options
 @options.as_json
 @options.verbose
 def command(
-    version: str, to: Path, path: str, force: bool, as_json: bool, verbose: bool, **given: Any
+    version: str,
+    to: Path | None,
+    to_cache: bool,
+    path: str,
+    force: bool,
+    as_json: bool,
+    verbose: bool,
+    **given: Any,
 ) -> None:
     """Bring the files of VERSION, or of the latest one, into a folder. Run it again to go on after an interruption.
 
     \b
     hfmirror pull v1.0.0 --to ./model
     hfmirror pull latest --to ./model --path tokenizer.json
+    hfmirror pull v1.0.0 --to-cache
     """
-    from hfmirror import gitcmd, pulling
+    from hfmirror import errors, gitcmd, hubcache, pulling
     from hfmirror.clone import opened
     from hfmirror.naming import tag_prefix
     from hfmirror.release import retry_of
 
     output.configure(verbose=verbose)
+    if to is None and not to_cache:
+        raise errors.UsageError(
+            "where to? Give --to DIR, or --to-cache for huggingface_hub's cache, or both."
+        )
     target, config, home, token = options.locate(given)
     gitcmd.require_tools()
+    cache = hubcache.cache_of(target) if to_cache else None
     with opened(target, home, token) as repository:
-        retry, prefix = retry_of(config), tag_prefix(config)
-        done = pulling.pull(repository, version, to, home, path=path, force=force, retry=retry, prefix=prefix)
+        found = pulling.find(repository, version, path=path, prefix=tag_prefix(config))
+        done = pull(repository, found, home, to=to, cache=cache, force=force, retry=retry_of(config))
     if as_json:
-        output.document({'target': str(target), 'to': str(to), **done._asdict()})
+        output.document({'target': str(target), **done._asdict()})
         return
+    output.data(f'{target}: {_said(done)}')
+
+
+def _said(done: Pulled) -> str:
+    places = ' and '.join(place for place in (done.to, done.cache) if place)
     parts = [f'{output.count(done.fetched, "file")} fetched ({output.human_size(done.size)})']
     parts += [f'{done.kept:,} there already'] if done.kept else []
     parts += [f'{done.removed:,} removed'] if done.removed else []
-    output.data(f'{target}: {done.version} is in {to}: {", ".join(parts)}')
+    use = f'; use it with {done.python}' if done.python else ''
+    return f'{done.version} is in {places}: {", ".join(parts)}{use}'
