@@ -1,3 +1,19 @@
 """A training folder becomes a proven release on the Hugging Face Hub or any git+LFS host."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hfmirror.repository import Repository
+
 __version__ = '0.1.0.dev0'
+__all__ = ['Repository', '__version__']
+
+
+def __getattr__(name: str) -> Any:
+    # Not imported at once: the command line, and git's hooks of the Hub, start without it.
+    if name != 'Repository':
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return import_module('hfmirror.repository').Repository

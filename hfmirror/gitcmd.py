@@ -63,6 +63,7 @@ _CREDENTIALS = re.compile(r'(?<=://)[^/@\s]+@')
 _NO_ROOM = r'No space left on device|Disk quota exceeded|Out of diskspace|File too large'
 _TOKEN = re.compile(
     r'\b(?:hf|api_org|gh[a-z]|github_pat|glpat)[_-][A-Za-z0-9_.-]{8,}'
+    r'|(?i:(?<=[?&;=(])(?:(?:x-(?:amz|goog)-)?(?:signature|security-token|credential)|sig|token|access_token)=)[^&\s"\')]+'
     r'|(?i:(?<=authorization)(?P<between>["\']?\s*[:=]\s*["\']?)[A-Za-z]+\s+[^\s"\']+)'
 )
 
@@ -210,7 +211,7 @@ def start(
     *args: str | Path, cwd: Path | None = None, stdin: bytes = b'', env: Mapping[str, str] | None = None
 ) -> Started:
     """Start a program, have it read ``stdin``, and return. Raises GitError when it is not there."""
-    out, err = TemporaryFile(), TemporaryFile()
+    out, err = TemporaryFile(), TemporaryFile()  # noqa: SIM115 - closed with what is returned
     try:
         process = subprocess.Popen(
             [str(arg) for arg in args],
@@ -299,7 +300,7 @@ def _sshcommand(cwd: Path) -> str:
         return ''
 
 
-# What git and git-lfs say, in English, and what it means. The first match wins.
+# What git and git-lfs say of anything but a server's answer, in English, and what it means. The first match wins.
 _MEANINGS: tuple[tuple[str, type[errors.HfmirrorError], str], ...] = (
     (
         _NO_ROOM,
@@ -307,17 +308,9 @@ _MEANINGS: tuple[tuple[str, type[errors.HfmirrorError], str], ...] = (
         'The disk is full: free some space and push again',
     ),
     (
-        r'Authentication failed|could not read Username|could not read Password|Permission denied|HTTP 401|HTTP 403|error: 40[13]\b'
-        r'|Authorization error|Authentication required|Host key verification failed|access denied',
+        r'Permission denied|Host key verification failed|access denied',
         errors.AuthError,
         'Check the user and token or key that git uses for it',
-    ),
-    (
-        r'Could not resolve host|Failed to connect|Couldn.t connect|Connection (?:refused|reset|timed out)|Operation timed out'
-        r'|Network is unreachable|early EOF|RPC failed|hung up unexpectedly|error: (?:429|5\d\d)\b|HTTP (?:429|5\d\d)'
-        r'|i/o timeout|no such host|Recv failure|SSL_ERROR_SYSCALL|Temporary failure|dial tcp|unexpected EOF',
-        errors.NetworkError,
-        'Try again when it can be reached',
     ),
     (
         r'requested URL returned error: 30\d',
@@ -325,7 +318,7 @@ _MEANINGS: tuple[tuple[str, type[errors.HfmirrorError], str], ...] = (
         'It was renamed or moved: open its address in a browser to see its new name, and give that to --repo',
     ),
     (
-        r'does not appear to be a git repository|[Rr]epository .*not found|not a git repository|invalid gitfile|does not exist|error: 404\b|HTTP 404',
+        r'does not appear to be a git repository|[Rr]epository .*not found|not a git repository|invalid gitfile|does not exist',
         errors.NotFoundError,
         'Check the address, or create the repository there first',
     ),
@@ -334,8 +327,11 @@ _MEANINGS: tuple[tuple[str, type[errors.HfmirrorError], str], ...] = (
 
 def meaning(failure: GitFailed, what: str) -> errors.HfmirrorError:
     """Return our error for a git command that talked to a remote; ``what`` names the repository."""
+    from hfmirror import statuses  # it redacts with this module
+
     for pattern, kind, advice in _MEANINGS:
         said = next((line for line in failure.stderr.splitlines() if re.search(pattern, line)), None)
         if said is not None:
             return kind(f'{what}: {said.strip().rstrip(".")}. {advice}.')
-    return errors.RemoteError(f'{what}: {failure.stderr or failure}')
+    told = statuses.told_by_git(failure.stderr, what)
+    return told or errors.RemoteError(f'{what}: {failure.stderr[:2000] or failure}')

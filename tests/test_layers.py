@@ -26,15 +26,26 @@ ROOT = Path(hfmirror.__file__).parent
 LAYERS = (
     '__main__ main',
     'commands',
-    'place release pulling verifying server',
-    'compose holding delivery replay layout naming objects',
+    'place release hubcache pulling verifying server',
     'repository',
+    'compose holding delivery replay layout naming objects',
     'clone clonedir worktree refs outbox fingerprint gates card facts readme message origin',
-    'hub store statcache lfsapi rules folder ignore gitignore versions config auth',
+    'hub transfers store statcache lfsapi rules folder ignore gitignore versions config auth',
     'statuses target tree lfs gitcmd output durable fastimport copying',
     'errors',
 )
-HEAVY = {'git', 'huggingface_hub', 'jinja2', 'numpy', 'pydantic', 'ruamel', 'safetensors', 'semver', 'tqdm'}
+HEAVY = {
+    'git',
+    'huggingface_hub',
+    'jinja2',
+    'numpy',
+    'picklescan',
+    'pydantic',
+    'ruamel',
+    'safetensors',
+    'semver',
+    'tqdm',
+}
 
 
 class Imported(NamedTuple):
@@ -174,7 +185,7 @@ def test_only_these_use_gitpython():
 
 
 def test_only_these_use_huggingface_hub_and_inside_functions():
-    assert who_imports('huggingface_hub') <= {'auth', 'card.card', 'hub'}
+    assert who_imports('huggingface_hub') <= {'auth', 'card.card', 'hub', 'hubcache'}
     for module, tree in modules().items():
         started = {name.partition('.')[0] for name, at_start in imports(tree) if at_start}
         assert 'huggingface_hub' not in started, module
