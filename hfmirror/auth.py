@@ -95,18 +95,20 @@ def username() -> str | None:
     return next((name.strip() for name in given if name and name.strip()), None)
 
 
-def git_environment(token: Token | None, endpoint: str) -> dict[str, str]:
+def git_environment(
+    token: Token | None, endpoint: str, settings: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Return the environment that lets git and git-lfs into the Hub at ``endpoint`` as the owner of ``token``.
 
     Nobody else is asked: a token that is refused ends in an error, not in the name of whomever git knows there.
-    Without a token it is empty, and git does as the person has configured it.
+    Without a token git does as the person has configured it. ``settings`` are further ones that git gets.
     """
     if token is None:
-        return {}
+        return gitcmd.configuration(settings) if settings else {}
     # git-lfs hides `Basic` in its traces, and nothing else.
     header = 'Authorization: Basic ' + base64.b64encode(f'hf:{token.value}'.encode()).decode()
     host = urlsplit(endpoint)
-    settings = {
+    access = {
         # The empty one drops the headers that a person has set, which git would send too. Names of settings are the
         # same in any case, those of a mapping are not.
         f'http.{endpoint}/.extraHeader': '',
@@ -117,7 +119,7 @@ def git_environment(token: Token | None, endpoint: str) -> dict[str, str]:
         f'credential.{host.scheme}://{host.netloc}.helper': '',
     }
     return {
-        **gitcmd.configuration(settings),
+        **gitcmd.configuration({**access, **(settings or {})}),
         'GIT_ASKPASS': '',
         # A trace can be told to list settings with their values.
         'GIT_TRACE2_CONFIG_PARAMS': 'core.bare',
