@@ -247,7 +247,7 @@ def start(sender: Sender, push: Push) -> gitcmd.Started:
         'endpoint': sender.hub.endpoint if sender.hub else None,
         'token': [token.value, token.source] if token else None,
     }
-    program = _PROGRAM.format(root=str(Path(__file__).parents[1]))
+    program = _PROGRAM.format(root=str(Path(__file__).parents[2]))
     return gitcmd.start(sys.executable, '-P', '-c', program, stdin=json.dumps(told).encode())
 
 
