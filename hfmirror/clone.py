@@ -25,7 +25,7 @@ from hfmirror.auth import Token
 from hfmirror.config import Home
 from hfmirror.fastimport import Content, commit_stream
 from hfmirror.gitcmd import GitFailed, git, git_bytes
-from hfmirror.hub import Hub, hub_of
+from hfmirror.hub import Hub, hub_of, require_online
 from hfmirror.refs import Refs, fetched_tags, ls_remote, tags_in
 from hfmirror.target import Target
 from hfmirror.tree import Tree
@@ -58,10 +58,15 @@ class Clone(WorkTree):
         return refs
 
     def _asked(self) -> Refs:
+        require_online(self.target)
         try:
-            return ls_remote(self.target, cwd=self.work, env=self.env)
+            refs = ls_remote(self.target, cwd=self.work, env=self.env)
         except errors.HfmirrorError as e:
             raise self.explained(e) from e
+        if self.hub is not None and refs.head is None and not refs.tags:
+            # To git, the login page of a network is a repository without anything in it.
+            self.hub.require(self.target)
+        return refs
 
     def explained(self, failure: errors.HfmirrorError, *, writing: bool = False) -> errors.HfmirrorError:
         """Return what is behind a refusal that git and git-lfs could only half tell."""
@@ -80,6 +85,14 @@ class Clone(WorkTree):
         if self.target.path is not None:
             return tags_in(self.target.path, prefix=prefix) if self.target.path.exists() else []
         return fetched_tags(self.target, self.home / 'tags.git', refs, prefix=prefix, env=self.env)
+
+    def listed(self, revision: str, commit: str) -> Tree | None:
+        """Return the files of ``revision``, which is ``commit``, as a Hub's REST API lists them; None where there is none."""
+        if self.hub is None:
+            return None
+        links = self.links(commit)
+        found = self.hub.tree(self.target, revision)
+        return {path: entry for path, entry in found.items() if path not in links}
 
     def prepare(self, head: str | None) -> Tree:
         """Make the work tree that of ``head``, fetched if need be, and return its tree.

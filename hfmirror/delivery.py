@@ -37,7 +37,8 @@ class Retry(NamedTuple):
 def deliver(repository: Clone, outbox: Outbox, entry: Entry, retry: Retry) -> Entry:
     """Send a release, prove it and take it out of the outbox; returns it as it was sent.
 
-    Retries what the network broke. Raises NetworkError when that does not help; the release then stays in the outbox.
+    Retries what the network broke, not what no time mends (``statuses``), nor what the server wants left alone for more than
+    ten minutes. Raises NetworkError when that does not help; the release then stays in the outbox.
     Raises RemoteMoved when the branch is no more where the release was built on; see ``deliver_queued``.
     """
     for attempt in range(retry.times + 1):
@@ -59,7 +60,7 @@ def deliver_queued(repository: Clone, outbox: Outbox, entry: Entry, retry: Retry
     """Send a release that waited, put on top of what the remote has got meanwhile."""
     repository.unpack(outbox.pack(entry))
     for _ in range(5):
-        refs = repository.remote_refs()
+        refs = _refs(repository, outbox, entry)
         if _arrived(entry, refs):
             return deliver(repository, outbox, entry, retry)
         if entry.version is not None and entry.version in refs.tags:
@@ -78,6 +79,19 @@ def deliver_queued(repository: Clone, outbox: Outbox, entry: Entry, retry: Retry
     )
 
 
+def _refs(repository: Clone, outbox: Outbox, entry: Entry) -> Refs:
+    """Return the remote's refs, none of a repository that the release may create. The entry knows why it cannot be asked."""
+    try:
+        return repository.remote_refs()
+    except NoSuchRepository:
+        if entry.base is not None or not entry.create:
+            raise
+        return Refs(None, {})
+    except errors.NetworkError as e:
+        outbox.update(replace(entry, error=str(e)))
+        raise
+
+
 def prove(repository: Clone, entry: Entry, tree: Mapping[str, File], objects: RemoteObjects) -> None:
     """Raise VerificationError unless the remote has the tag, the branch and every object of the release."""
     refs = repository.remote_refs()
@@ -91,14 +105,19 @@ def prove(repository: Clone, entry: Entry, tree: Mapping[str, File], objects: Re
             "that was pushed. Run 'hfmirror verify'."
         )
     _require_confirmed(repository, objects.missing(tree.values()))
-    if repository.hub is not None:
-        _require_listed(repository, entry, tree)
+    _require_listed(repository, entry, tree)
 
 
 def _require_listed(repository: Clone, entry: Entry, tree: Mapping[str, File]) -> None:
-    """Raise VerificationError unless the Hub's REST API lists exactly the files of the release."""
-    assert repository.hub is not None
-    wrong = not_as(tree, repository.hub.tree(repository.target, entry.version or entry.commit))
+    """Raise VerificationError unless the REST API of a Hub lists exactly the files of the release."""
+    try:
+        listed = repository.listed(entry.version or entry.commit, entry.commit)
+    except errors.NotFoundError as e:
+        raise errors.VerificationError(
+            f'{repository.target}: the Hub does not show the files of {entry.version or entry.commit[:10]}, which was pushed. '
+            f"Run 'hfmirror verify {entry.version or ''}' in a moment."
+        ) from e
+    wrong = not_as(tree, listed) if listed is not None else []
     if wrong:
         raise errors.VerificationError(
             f'{repository.target}: the Hub lists {output.count(len(wrong), "file")} otherwise than released: '
@@ -147,11 +166,16 @@ def _make_place(repository: Clone, entry: Entry) -> None:
     except NoSuchRepository:
         if not entry.create:
             raise
-        repository.hub.create(target, private=entry.private, sdk=_sdk(repository, entry))
-        output.say(f'{target}: created{" (private)" if entry.private else ""}')
-        # The Hub begins a repository with a commit of its own, on which the release has to go.
-        if repository.remote_refs().head is not None:
-            raise Begun(f'{target}: created with a first commit of the Hub.') from None
+        create(repository, private=entry.private, sdk=_sdk(repository, entry))
+
+
+def create(repository: Clone, *, private: bool | None, sdk: str | None = None) -> None:
+    """Create the repository on its Hub. Raises Begun when the Hub began it with a commit, on which a release has to go."""
+    assert repository.hub is not None
+    repository.hub.create(repository.target, private=private, sdk=sdk)
+    output.say(f'{repository.target}: created{" (private)" if private else ""}')
+    if repository.remote_refs().head is not None:
+        raise Begun(f'{repository.target}: created with a first commit of the Hub.') from None
 
 
 def _sdk(repository: Clone, entry: Entry) -> str | None:

@@ -59,6 +59,9 @@ _ALWAYS = {
     'LC_ALL': 'C',
 }
 
+# Without them git waits for ever for a server that has stopped to answer: bytes a second, for so many seconds.
+_PATIENCE = {'GIT_HTTP_LOW_SPEED_LIMIT': '1', 'GIT_HTTP_LOW_SPEED_TIME': '300'}
+
 _CREDENTIALS = re.compile(r'(?<=://)[^/@\s]+@')
 _NO_ROOM = r'No space left on device|Disk quota exceeded|Out of diskspace|File too large'
 _TOKEN = re.compile(
@@ -86,7 +89,7 @@ class GitFailed(errors.GitError):
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment for git: ours without a surrounding git's variables, plus ``extra``."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith('GIT_') or key in _KEPT}
-    return {**kept, **_ALWAYS, **(extra or {})}
+    return {**_PATIENCE, **kept, **_ALWAYS, **(extra or {})}
 
 
 def configuration(values: Mapping[str, str]) -> dict[str, str]:

@@ -10,18 +10,21 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-from hfmirror import auth, errors, statuses
+from hfmirror import auth, errors, statuses, transfers
 from hfmirror.auth import Token
+from hfmirror.gitcmd import GitFailed
 from hfmirror.target import REPO_TYPES, Target
 from hfmirror.tree import Entry, Tree
 
 if TYPE_CHECKING:
     from httpx2 import Response
 
-_TIMEOUT_S = 60
+_TIMEOUT_S = 60  # between two bytes
+_ANSWER_MAX = 64 * 1024 * 1024  # bytes; a thousand entries of a tree are one
 _PAGES_MAX = 10_000  # of 1,000 entries each
+_WRITING = 'repo.write'  # what a fine-grained token has to be allowed
 
 
 class NoSuchRepository(errors.NotFoundError):
@@ -35,8 +38,9 @@ class Hub:
         self.endpoint, self.token = endpoint, token
 
     def git_environment(self) -> dict[str, str]:
-        """Return what git and git-lfs need in their environment to be let in."""
-        return auth.git_environment(self.token, self.endpoint)
+        """Return what git, git-lfs and the programs that it starts need in their environment to be let in."""
+        access = auth.git_environment(self.token, self.endpoint, transfers.settings())
+        return {**transfers.environment(self.token), **access}
 
     def whoami(self) -> dict[str, Any]:
         """Return the answer of whoami-v2: name, organisations, and what the token may do. Raises AuthError."""
@@ -50,10 +54,14 @@ class Hub:
     def exists(self, target: Target) -> bool:
         """Return whether the repository is there and may be read."""
         try:
-            self._json('GET', _api(target), what=str(target))
+            self.require(target)
         except errors.NotFoundError:
             return False
         return True
+
+    def require(self, target: Target) -> None:
+        """Raise unless the repository is there and may be read."""
+        self._json('GET', _api(target), what=str(target))
 
     def create(self, target: Target, *, private: bool | None = None, sdk: str | None = None) -> None:
         """Create the repository; one that is there stays as it is. ``private`` None is the account's default."""
@@ -68,13 +76,17 @@ class Hub:
         except errors.ConflictError:
             if not self.exists(target):
                 raise
+        except errors.NotFoundError as e:
+            raise errors.RemoteError(
+                f'{target}: {self.endpoint} creates no repositories. Is HF_ENDPOINT the address of a Hub?'
+            ) from e
 
     def check_card(self, text: str, target: Target) -> list[str]:
         """Return what the Hub says is wrong with a card; nothing when it would take it."""
         body = {'repoType': target.repo_type, 'content': text}
-        answer = self._send('POST', f'{self.endpoint}/api/validate-yaml', body=body)
+        answer = self._send('POST', f'{self.endpoint}/api/validate-yaml', what=str(target), body=body)
         if answer.status_code not in (200, 400):
-            raise _failure(answer, str(target))
+            raise self._failure(answer, str(target))
         found = _document(answer, str(target))
         listed = found.get('errors') if isinstance(found, dict) else None
         messages = [str(one.get('message')) for one in listed or () if isinstance(one, dict)]
@@ -88,8 +100,7 @@ class Hub:
         found: Tree = {}
         for _ in range(_PAGES_MAX):
             answer = self._checked('GET', url, what=f'{target} {revision}')
-            rows = _document(answer, str(target))
-            entries = [_entry(row) for row in rows if row.get('type') == 'file']
+            entries = _entries(_document(answer, str(target)), str(target))
             found.update({entry.path: entry for entry in entries})
             url = answer.links.get('next', {}).get('url', '')
             if not url:
@@ -101,15 +112,39 @@ class Hub:
     def explained(
         self, failure: errors.HfmirrorError, target: Target, *, writing: bool
     ) -> errors.HfmirrorError:
-        """Return what is behind a refusal that git could only half tell: token, right, name or gate."""
-        if not isinstance(failure, (errors.AuthError, errors.NotFoundError)):
+        """Return what is behind a refusal that git, git-lfs or the LFS API could only half tell: token, right, name or gate.
+
+        Of a Hub that has no time now, how long it wants to be left alone, which git keeps to itself.
+        """
+        if not isinstance(failure.__cause__, (GitFailed, OSError)):
+            return failure  # the REST API said it itself
+        told = (
+            statuses.answered(failure.__cause__.stderr) if isinstance(failure.__cause__, GitFailed) else None
+        )
+        if isinstance(failure, errors.NetworkError):
+            is_busy = told is not None and failure.retry_after_s is None
+            return self._busy(target) or failure if is_busy else failure
+        if not isinstance(failure, (errors.AuthError, errors.NotFoundError)) and not told:
             return failure
         try:
-            return self._reason(target, writing=writing) or failure
+            reason = self._reason(target, writing=writing)
         except errors.NetworkError:
-            return failure
+            reason = None
         except errors.HfmirrorError as e:
-            return e
+            reason = e
+        if reason is None and told and told.status in (401, 403, 404):
+            return statuses.failure(told.status, str(target), said=told.said)
+        return reason or failure
+
+    def _busy(self, target: Target) -> errors.NetworkError | None:
+        """Return what the Hub says about when to come back, when it says that."""
+        try:
+            self.require(target)
+        except errors.NetworkError as e:
+            return e if e.retry_after_s is not None else None
+        except errors.HfmirrorError:
+            return None
+        return None
 
     def _reason(self, target: Target, *, writing: bool) -> errors.HfmirrorError | None:
         if self.token is None:
@@ -126,8 +161,10 @@ class Hub:
     def _no_such(self, target: Target) -> errors.HfmirrorError:
         other = self.other_type(target)
         if other:
+            kind = '' if target.repo_type == 'model' else f' --type {target.repo_type}'
             return errors.NotFoundError(
-                f'{target}: there is no such {target.repo_type}, but a {other} of that name. Did you mean --repo-type {other}?'
+                f'{target}: there is no such {target.repo_type}, but a {other} of that name. Did you mean --repo-type {other}? '
+                f"If not, make the {target.repo_type} first: 'hf repos create {target.repo_id}{kind}'."
             )
         return NoSuchRepository(
             f'{target}: no such {target.repo_type}, or the token may not see it. Check the name, and the token with '
@@ -145,18 +182,34 @@ class Hub:
     def _checked(
         self, method: str, url: str, *, what: str, body: Mapping[str, Any] | None = None
     ) -> Response:
-        answer = self._send(method, url, body=body)
+        answer = self._send(method, url, what=what, body=body)
         if answer.status_code >= 400:
-            raise _failure(answer, what, endpoint=self.endpoint)
+            raise self._failure(answer, what)
         return answer
 
-    def _send(self, method: str, url: str, *, body: Mapping[str, Any] | None = None) -> Response:
+    def _send(self, method: str, url: str, *, what: str, body: Mapping[str, Any] | None = None) -> Response:
         from huggingface_hub.utils._headers import build_hf_headers
         from huggingface_hub.utils._http import get_session
 
         headers = build_hf_headers(token=self.token.value if self.token else False, library_name='hfmirror')
-        with _reached(self.endpoint):
-            return get_session().request(method, url, headers=headers, json=body, timeout=_TIMEOUT_S)
+        with (
+            _reached(what if what == self.endpoint else f'{what}: {urlsplit(self.endpoint).netloc}'),
+            get_session().stream(method, url, headers=headers, json=body, timeout=_TIMEOUT_S) as answer,
+        ):
+            return _whole(answer, what)
+
+    def _failure(self, answer: Response, what: str) -> errors.HfmirrorError:
+        code, said = answer.headers.get('X-Error-Code', ''), _said(answer)
+        if code in ('RepoNotFound', 'RevisionNotFound', 'EntryNotFound'):
+            return errors.NotFoundError(f'{what}: not found{statuses.quoted(said)}.')
+        if answer.status_code == 401 and not statuses.is_page(said):
+            which = f'the token from {self.token.source}' if self.token else 'a request without a token'
+            return errors.AuthError(
+                f"{what}: {which} was not accepted (HTTP 401){statuses.quoted(said)}. Log in with 'hf auth login', or set "
+                'HF_TOKEN.'
+            )
+        wait = statuses.seconds(answer.headers.get('Retry-After'))
+        return statuses.failure(answer.status_code, what, said=said, retry_after_s=wait, code=code)
 
 
 NO_TOKEN = (
@@ -166,39 +219,57 @@ NO_TOKEN = (
 
 
 @contextmanager
-def _reached(endpoint: str) -> Iterator[None]:
-    """Turn what keeps a request from being answered into NetworkError."""
+def _reached(what: str) -> Iterator[None]:
+    """Turn what keeps a request from being answered into an error of ours."""
     import httpx2
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     try:
         yield
     except OfflineModeIsEnabled as e:
-        raise errors.NetworkError(f'{endpoint}: not asked, since HF_HUB_OFFLINE is set.') from e
+        raise _offline(what) from e
     except httpx2.TimeoutException as e:
-        raise errors.NetworkError(f'{endpoint}: no answer within {_TIMEOUT_S} s.') from e
+        raise errors.NetworkError(
+            f'{what}: no answer within {_TIMEOUT_S} s. Try again when it can be reached.'
+        ) from e
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as e:
-        raise errors.NetworkError(f'{endpoint}: cannot be reached: {e}.') from e
+        raise statuses.not_reached(e, what) from e
 
 
-def _failure(answer: Response, what: str, *, endpoint: str = '') -> errors.HfmirrorError:
-    code, said = answer.headers.get('X-Error-Code', ''), _said(answer)
-    if code == 'GatedRepo':
-        return errors.AuthError(
-            f'{what}: access to it has to be asked for{statuses.quoted(said)}. Open its page{f" at {endpoint}" if endpoint else ""} '
-            'and accept the conditions, then run the same command again.'
-        )
-    if code in ('RepoNotFound', 'RevisionNotFound', 'EntryNotFound'):
-        return errors.NotFoundError(f'{what}: not found{statuses.quoted(said)}.')
-    wait = statuses.seconds(answer.headers.get('Retry-After'))
-    return statuses.failure(answer.status_code, what, said=said, retry_after_s=wait)
+def require_online(target: Target) -> None:
+    """Raise NetworkError when ``HF_HUB_OFFLINE`` says that no Hub is to be asked, and ``target`` is on one."""
+    if target.endpoint is not None:
+        from huggingface_hub.constants import is_offline_mode
+
+        if is_offline_mode():
+            raise _offline(str(target))
+
+
+def _offline(what: str) -> errors.NetworkError:
+    return errors.NetworkError(
+        f'{what}: not asked, since HF_HUB_OFFLINE is set. Unset it when there is a network again.',
+        statuses.LASTING,
+    )
+
+
+def _whole(answer: Response, what: str) -> Response:
+    """Return an answer with its body, read as far as is sensible: a server may send without an end."""
+    import httpx2
+
+    body = bytearray()
+    for chunk in answer.iter_bytes():
+        body += chunk
+        if len(body) > _ANSWER_MAX:
+            raise errors.RemoteError(f'{what}: the answer has no end. Is HF_ENDPOINT the address of a Hub?')
+    headers = {name: value for name, value in answer.headers.items() if name != 'content-encoding'}
+    return httpx2.Response(answer.status_code, headers=headers, content=bytes(body))
 
 
 def _said(answer: Response) -> str:
     header = answer.headers.get('X-Error-Message', '')
     try:
         found = answer.json()
-    except (ValueError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         return header or answer.text[:2000]
     error = found.get('error') if isinstance(found, dict) else None
     return header or (error if isinstance(error, str) else json.dumps(error or ''))
@@ -207,12 +278,24 @@ def _said(answer: Response) -> str:
 def _document(answer: Response, what: str) -> Any:
     try:
         return answer.json()
-    except (ValueError, UnicodeDecodeError) as e:
+    except (ValueError, RecursionError) as e:
         raise errors.RemoteError(f'{what}: {statuses.not_the_api(answer.status_code)}') from e
 
 
 def _api(target: Target) -> str:
     return f'/api/{target.repo_type}s/{target.repo_id}'
+
+
+def _entries(rows: object, what: str) -> list[Entry]:
+    """Return the files of one page of a tree. Raises RemoteError for a document that is none."""
+    try:
+        if not isinstance(rows, list):
+            raise TypeError('no list')
+        return [_entry(row) for row in rows if row.get('type') == 'file']
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
+        raise errors.RemoteError(
+            f'{what}: the Hub answered with something else than its files. Is HF_ENDPOINT the address of a Hub?'
+        ) from e
 
 
 def _entry(row: Mapping[str, Any]) -> Entry:
@@ -241,12 +324,15 @@ def role_of(me: Mapping[str, Any]) -> str | None:
 
 def may_not_write(me: Mapping[str, Any], target: Target, token: Token) -> errors.AuthError | None:
     """Return why the owner of a token, as whoami-v2 tells of them, may not write to a repository; None when they may."""
-    namespace = target.repo_id.partition('/')[0]
     if role_of(me) == 'read':
         return errors.AuthError(
             f'{target}: the token from {token.source} may only read. Make one that writes under Settings, Access Tokens, '
             "and log in with 'hf auth login'."
         )
+    granted = _granted(me)
+    if granted is not None:
+        return None if any(_covers(scope, target) for scope in granted) else _not_granted(target, token)
+    namespace = target.repo_id.partition('/')[0]
     orgs = [org for org in me.get('orgs') or () if isinstance(org, dict)]
     writable = [str(me['name'])] + [
         str(org.get('name')) for org in orgs if org.get('roleInOrg') not in ('read', None)
@@ -257,3 +343,32 @@ def may_not_write(me: Mapping[str, Any], target: Target, token: Token) -> errors
             f'Use --repo with one of: {", ".join(writable)}.'
         )
     return None
+
+
+def _granted(me: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
+    """Return what a fine-grained token is for, None for one that has no such list."""
+    token = (me.get('auth') or {}).get('accessToken') if isinstance(me.get('auth'), dict) else None
+    fine = token.get('fineGrained') if isinstance(token, dict) and role_of(me) == 'fineGrained' else None
+    scoped = fine.get('scoped') if isinstance(fine, dict) else None
+    return (
+        [scope for scope in scoped if isinstance(scope, dict)] or None if isinstance(scoped, list) else None
+    )
+
+
+def _covers(scope: Mapping[str, Any], target: Target) -> bool:
+    """Return whether a scope lets write to a repository; one that does not name what it is for may."""
+    entity = scope.get('entity')
+    if _WRITING not in (scope.get('permissions') or ()) or not isinstance(entity, dict):
+        return False
+    kind, name = entity.get('type'), str(entity.get('name') or '').lower()
+    whole = target.repo_id.lower()
+    if kind in ('user', 'org'):
+        return name in ('', whole.partition('/')[0])
+    return kind == target.repo_type and name in ('', whole)
+
+
+def _not_granted(target: Target, token: Token) -> errors.AuthError:
+    return errors.AuthError(
+        f'{target}: the fine-grained token from {token.source} has not the permission {_WRITING} for it. Give it that under '
+        "Settings, Access Tokens; 'hfmirror whoami' shows what it has."
+    )

@@ -1,4 +1,4 @@
-"""What does an LFS server say of an object? The batch API, asked for downloads; uploads are git-lfs's own business.
+"""What does an LFS server say of an object? The batch API, asked for downloads; of uploads, only what it has against them.
 
 Source: https://github.com/git-lfs/git-lfs/blob/main/docs/api/batch.md
 """
@@ -26,6 +26,8 @@ _TIMEOUT_S = 60
 _ANSWER_MAX = 16 * 1024 * 1024  # bytes of one batch answer
 _SAID_MAX = 4096  # bytes of an error that are read
 _TYPE = 'application/vnd.git-lfs+json'
+# What asking raises: no answer, half of one, or one that is no JSON.
+_FAULTS = (OSError, http.client.HTTPException, ValueError, RecursionError)
 
 
 class Action(NamedTuple):
@@ -65,7 +67,7 @@ class LfsServer:
             headers['Range'] = f'bytes={offset}-'
         try:
             answer = self._open(action.href, headers)
-        except (OSError, ValueError) as e:
+        except _FAULTS as e:
             raise self._failure(e, action.href) from e
         with answer:
             yield answer, offset if answer.status == 206 else 0
@@ -80,10 +82,21 @@ class LfsServer:
                 raise
         return self._opener.open(Request(url, headers={**headers, **credential}), timeout=_TIMEOUT_S)
 
-    def _batch(self, objects: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def uploads(self, entries: Sequence[Entry], transfers: Sequence[str]) -> list[dict[str, Any]]:
+        """Return what the server answers to a batch of uploads by one of ``transfers``: actions, or what is wrong."""
+        objects = [{'oid': entry.oid, 'size': entry.size} for entry in entries]
+        return self._batch(objects, operation='upload', transfers=transfers)
+
+    def _batch(
+        self,
+        objects: Sequence[Mapping[str, Any]],
+        *,
+        operation: str = 'download',
+        transfers: Sequence[str] = ('basic',),
+    ) -> list[dict[str, Any]]:
         body = {
-            'operation': 'download',
-            'transfers': ['basic'],
+            'operation': operation,
+            'transfers': list(transfers),
             'objects': objects,
             'ref': {'name': f'refs/heads/{self.target.branch}'},
             'hash_algo': 'sha256',
@@ -91,7 +104,7 @@ class LfsServer:
         try:
             answer = self._post(f'{self._find_endpoint()}/objects/batch', body)
         except errors.RemoteError as e:
-            if _has_none(e.__cause__):
+            if operation == 'download' and _has_none(e.__cause__):
                 return []
             raise
         listed = answer.get('objects') if isinstance(answer, dict) else None
@@ -110,12 +123,12 @@ class LfsServer:
         except HTTPError as e:
             if e.code != 401 or 'Authorization' in self._headers:
                 raise self._failure(e, url) from e
-        except (OSError, ValueError) as e:
+        except _FAULTS as e:
             raise self._failure(e, url) from e
         self._headers |= self._git.credential(self.target.git_url)
         try:
             return self._post_once(url, body)
-        except (OSError, ValueError) as e:
+        except _FAULTS as e:
             raise self._failure(e, url) from e
 
     def _post_once(self, url: str, body: Mapping[str, Any]) -> Any:
@@ -128,12 +141,13 @@ class LfsServer:
         host = urlsplit(url).netloc.rpartition('@')[2]
         if isinstance(error, HTTPError):
             return _http_failure(error, self.target, host)
-        if isinstance(error, ValueError):
+        if isinstance(error, (ValueError, RecursionError)):
             return errors.RemoteError(
-                f'{self.target}: {host} did not answer as an LFS server does. Is {self.target.url} a git repository with LFS?'
+                f'{self.target}: {host} did not answer as an LFS server does. Check that {self.target.url} is a git repository with '
+                'LFS, and that no login page of a network is in between.'
             )
         reason = error.reason if isinstance(error, URLError) else error
-        return errors.NetworkError(f'{self.target}: {host} cannot be reached: {reason}.')
+        return statuses.not_reached(reason, f'{self.target}: {host}')
 
 
 def _has_none(error: BaseException | None) -> bool:
@@ -147,7 +161,7 @@ def _has_none(error: BaseException | None) -> bool:
 
 def _http_failure(error: HTTPError, target: Target, host: str) -> errors.HfmirrorError:
     code, said = error.code, _said(error)
-    if code in (401, 403) and target.endpoint is None:
+    if code in (401, 403) and target.endpoint is None and not statuses.is_gated(said):
         return errors.AuthError(
             f'{target}: {host} refused the LFS request (HTTP {code}). Check the user and token that git uses for it '
             "('git credential fill')."
@@ -158,7 +172,13 @@ def _http_failure(error: HTTPError, target: Target, host: str) -> errors.Hfmirro
             'Turn LFS on for the repository, or choose another --remote.'
         )
     wait = statuses.seconds(error.headers.get('Retry-After'))
-    return statuses.failure(code, f'{target}: {host}', said=said, retry_after_s=wait)
+    return statuses.failure(
+        code,
+        f'{target}: {host}',
+        said=error.headers.get('X-Error-Message') or said,
+        retry_after_s=wait,
+        code=error.headers.get('X-Error-Code', ''),
+    )
 
 
 def _said(error: HTTPError) -> str:

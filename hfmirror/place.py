@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,10 +37,14 @@ def targets_of(
     """Return where a push of ``folder`` goes. Raises UsageError for a name that cannot be."""
     _refuse_empty(place, remotes)
     chosen = list(dict.fromkeys(remotes or config.remotes or [_default_remote(token)]))
-    name = targets.slugify(folder.absolute().name)
+    name = targets.slugify(os.path.basename(os.path.abspath(folder)))
     made = [_target(place, remote, config, home, token=token, default_name=name) for remote in chosen]
-    if any(target.remote == 'hub' and target.repo_id != target.repo_id.lower() for target in made):
-        output.detail('the name has upper case letters, which the Hub keeps; most names there are lower case')
+    known = _known(home)
+    for target in made:
+        if target.remote == 'hub' and target not in known and target.repo_id != target.repo_id.lower():
+            output.say(
+                f'{target.repo_id}: upper case letters are part of the name on the Hub; most names there have none'
+            )
     return made
 
 
@@ -56,21 +61,35 @@ def target_of(
     Raises UsageError when none of these says which.
     """
     _refuse_empty(place, [remote] if remote is not None else [])
-    if place.repo or config.repository.model_name or (remote and remote not in ('hub', 'local')):
+    if _is_named(place, remote, config):
         chosen = remote or next(iter(config.remotes), None) or _default_remote(token)
         return _target(place, chosen, config, home, token=token)
-    recent = _recent(home)
-    known = {Target(**fields) for fields in recent.values()}
-    known = {target for target in known if remote is None or target.remote == remote}
-    here = recent.get(str(Path.cwd()))
-    if here and Target(**here) in known:
-        return Target(**here)
-    if len(known) == 1:
-        return known.pop()
-    names = ', '.join(sorted({target.repo_id for target in known})[:10])
+    found = remembered(place, remote, config, home)
+    if found is not None:
+        return found
+    names = ', '.join(
+        sorted({target.repo_id for target in _known(home) if remote in (None, target.remote)})[:10]
+    )
     raise errors.UsageError(
         'which repository? Nothing was pushed from this directory. Name one with --repo NAMESPACE/NAME'
         + (f': {names}.' if names else '.')
+    )
+
+
+def remembered(place: Place, remote: str | None, config: Config, home: Home) -> Target | None:
+    """Return the repository that is meant because it was pushed before; None when it is named, or none is meant."""
+    if _is_named(place, remote, config):
+        return None
+    known = {target for target in _known(home) if remote in (None, target.remote)}
+    here = _recent(home).get(str(Path.cwd()))
+    if here in known:
+        return here
+    return known.pop() if len(known) == 1 else None
+
+
+def _is_named(place: Place, remote: str | None, config: Config) -> bool:
+    return bool(
+        place.repo or config.repository.model_name or (remote is not None and remote not in ('hub', 'local'))
     )
 
 
@@ -88,8 +107,9 @@ def _refuse_empty(place: Place, remotes: Sequence[str]) -> None:
 
 def remember(target: Target, home: Home) -> None:
     """Keep in mind that ``target`` was pushed from the working directory."""
-    recent = {**_recent(home), str(Path.cwd()): target._asdict()}
-    durable.write(_memory(home), json.dumps(recent, indent=1).encode())
+    recent = {**_recent(home), str(Path.cwd()): target}
+    rows = {cwd: known._asdict() for cwd, known in recent.items()}
+    durable.write(_memory(home), json.dumps(rows, indent=1).encode())
 
 
 def _target(
@@ -108,14 +128,13 @@ def _target(
         )
     repo_id = place.repo or config.repository.model_name
     if repo_id is not None:
-        targets.check_repo_id(repo_id)
+        targets.check_repo_id(repo_id, owner=owner(token, home) if '/' not in repo_id else None)
     if remote == 'hub':
         repo_id = repo_id or f'{_namespace(token, home)}/{default_name or "model"}'
         endpoint = token.endpoint if token else auth.endpoint()
         return targets.hub(endpoint, repo_id, repo_type=place.repo_type, branch=branch)
     if remote == 'local':
         repo_id = repo_id or f'{targets.slugify(auth.username() or "local")}/{default_name or "model"}'
-        targets.check_repo_id(repo_id)
         return targets.local(home.hub, repo_id, repo_type=place.repo_type, branch=branch)
     return targets.at_url(
         remote, repo_id or targets.repo_id_of_url(remote), repo_type=place.repo_type, branch=branch
@@ -123,20 +142,40 @@ def _target(
 
 
 def _namespace(token: Token | None, home: Home) -> str:
-    """Return the namespace of a person who names none: ``HF_USERNAME``, or the name that the Hub knows the token by."""
-    named = auth.username()
-    if named:
-        return targets.slugify(named)
+    """Return the namespace of a person who names none; the Hub is asked once who the token belongs to."""
+    known = owner(token, home)
+    if known is not None:
+        return known
     if token is None:
         raise errors.AuthError(f'--remote hub: {NO_TOKEN}')
-    hub = Hub(token.endpoint, token)
-    known = home.cache / 'names.json'
-    mark = hashlib.sha256(f'{hub.endpoint}\0{token.value}'.encode()).hexdigest()[:24]
-    names = _read(known)
-    if mark not in names:
-        names = {**names, mark: str(hub.whoami()['name'])}
-        durable.write(known, json.dumps(names).encode())
-    return str(names[mark])
+    try:
+        name = targets.slugify(str(Hub(token.endpoint, token).whoami()['name']))
+    except errors.NetworkError as e:
+        raise errors.NetworkError(
+            f'{e} It was asked whose token it is. Name the repository with --repo, or yourself with HF_USERNAME; '
+            'then the release can wait until the Hub is there.',
+            e.retry_after_s,
+        ) from e
+    names = {**_read(_names(home)), _mark(token): name}
+    durable.write(_names(home), json.dumps(names).encode())
+    return name
+
+
+def owner(token: Token | None, home: Home) -> str | None:
+    """Return the person's namespace without asking anyone: ``HF_USERNAME``, or what the Hub once said of the token."""
+    named = auth.username()
+    if named is None and token is not None:
+        found = _read(_names(home)).get(_mark(token))
+        named = found if isinstance(found, str) else None
+    return targets.slugify(named) if named else None
+
+
+def _names(home: Home) -> Path:
+    return home.cache / 'names.json'
+
+
+def _mark(token: Token) -> str:
+    return hashlib.sha256(f'{token.endpoint}\0{token.value}'.encode()).hexdigest()[:24]
 
 
 def _default_remote(token: Token | None) -> str:
@@ -153,13 +192,19 @@ def _memory(home: Home) -> Path:
     return home.outbox.parent / 'recent.json'
 
 
-def _recent(home: Home) -> dict[str, dict[str, str]]:
-    found = _read(_memory(home))
+def _recent(home: Home) -> dict[str, Target]:
+    """Return {working directory: what was last pushed from it}."""
     return {
-        cwd: fields
-        for cwd, fields in found.items()
-        if isinstance(fields, dict) and set(fields) == set(Target._fields)
+        cwd: Target(**fields)
+        for cwd, fields in _read(_memory(home)).items()
+        if isinstance(fields, dict)
+        and set(fields) == set(Target._fields)
+        and all(isinstance(value, str) for value in fields.values())
     }
+
+
+def _known(home: Home) -> set[Target]:
+    return set(_recent(home).values())
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from hfmirror import delivery, errors, holding, output, versions
+from hfmirror import delivery, errors, holding, output, statuses, versions
 from hfmirror import folder as folders
 from hfmirror.auth import Token
 from hfmirror.clone import Clone, opened
@@ -27,7 +27,7 @@ from hfmirror.objects import DirectoryObjects, RemoteObjects, objects_of
 from hfmirror.outbox import Entry as Waiting
 from hfmirror.outbox import Outbox
 from hfmirror.refs import Refs
-from hfmirror.statcache import StatCache
+from hfmirror.statcache import CommandCache
 from hfmirror.target import Target
 from hfmirror.tree import Changes, compare, total_size
 from hfmirror.worktree import RemoteMoved, TagExists
@@ -55,12 +55,13 @@ class _Push:
 
     repository: Clone
     outbox: Outbox
-    cache: StatCache
+    cache: CommandCache
     config: Config
     request: Request
     delivered: list[Waiting] = field(default_factory=list)
     queued: list[Waiting] = field(default_factory=list)
     offline: str | None = None  # why the remote could not be asked
+    absent: bool = False  # whether a Hub has no such repository yet
 
     @property
     def target(self) -> Target:
@@ -92,17 +93,18 @@ def push(
     *,
     token: Token | None = None,
     dry_run: bool = False,
+    cache: CommandCache,
 ) -> Release:
     """Make a release of the folder on ``target`` and prove it; nothing is made when it is there already.
 
-    When the network fails the release waits in the outbox, with its own copy of the bytes, and ``status`` is queued.
+    ``cache`` knows the files, those that were just read for another target too. When the network fails the release waits in
+    the outbox, with its own copy of the bytes, and ``status`` is queued.
     """
     hub = hub_of(target, token)
     if hub is not None and hub.token is None:
         raise errors.AuthError(f'{target}: {NO_TOKEN}')
     outbox = Outbox(home.outbox, target)
     outbox.root.mkdir(parents=True, exist_ok=True)
-    cache = StatCache(home.cache / 'files.sqlite')
     try:
         with opened(target, home, token) as repository:
             current = _Push(repository, outbox, cache, config, request)
@@ -112,8 +114,6 @@ def push(
                 outbox.tidy()
     except OSError as e:
         raise disk_failure(e) from e
-    finally:
-        cache.close()
 
 
 def retry_of(config: Config) -> Retry:
@@ -139,6 +139,7 @@ def _push(current: _Push) -> Release:
             if changed:
                 raise
             changed = True
+            current.cache.doubt()
             output.say('a file changed while it was sent; reading the folder again')
             current.request = current.request._replace(folder=folders.walk_again(current.request.folder))
         except GitFailed as e:
@@ -178,6 +179,8 @@ def _push_once(current: _Push) -> Release:
         _send_lost(current, plan, objects)
         return done
     _require_clean(current, plan)
+    if current.absent:
+        _begin(current)
     entry = make(
         current.repository,
         current.outbox,
@@ -235,9 +238,11 @@ def _refs(current: _Push) -> Refs:
         refs = current.repository.remote_refs()
     except NoSuchRepository:
         _require_may_create(current)
+        current.absent = True
         refs = Refs(None, {})
     except errors.NetworkError as e:
-        output.say(f'{e} Going on with what is known of it.')
+        output.detail(str(e))
+        output.say(f'{current.target}: cannot be asked now, going on with what is known of it')
         current.offline = str(e)
         refs = current.repository.remembered_refs()
         if refs.head and not current.repository.has(refs.head):
@@ -247,6 +252,21 @@ def _refs(current: _Push) -> Refs:
         tags = {entry.version: (entry.tag_object or entry.commit, entry.commit)} if entry.version else {}
         refs = Refs(entry.commit, {**refs.tags, **tags})
     return refs
+
+
+def _begin(current: _Push) -> None:
+    """Create the repository that is missing, so that the release is made on what the Hub puts into it.
+
+    Raises Begun when there is something. A Space is created with its release, whose card says what it runs on; so is a
+    repository that cannot be created now.
+    """
+    current.absent = False
+    if current.target.repo_type == 'space':
+        return
+    try:
+        delivery.create(current.repository, private=current.request.private)
+    except errors.NetworkError as e:
+        output.detail(str(e))
 
 
 def _require_may_create(current: _Push) -> None:
@@ -326,7 +346,8 @@ def _send_lost(current: _Push, plan: Plan, objects: RemoteObjects) -> None:
 def _send(current: _Push, entry: Waiting) -> None:
     if current.queued:
         # What it builds on has not gone either, and we have just seen why.
-        raise errors.NetworkError(current.queued[0].error or f'{current.target}: cannot be reached.')
+        why = current.offline or current.queued[0].error or f'{current.target}: cannot be reached.'
+        raise errors.NetworkError(why, statuses.LASTING)
     delivery.deliver(current.repository, current.outbox, entry, retry_of(current.config))
 
 

@@ -129,6 +129,32 @@ class StatCache:
         self._saved = time.monotonic()
 
 
+class CommandCache(StatCache):
+    """The tables, and in memory what is too young for them: all targets of one push get what was read for the first."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._young: dict[str, dict[str, tuple[Any, ...]]] = {'files': {}, 'scans': {}}
+
+    def doubt(self) -> None:
+        """Forget what is in memory only, as when a file has changed after all."""
+        with self._lock:
+            for rows in self._young.values():
+                rows.clear()
+
+    def _below(self, table: str, folder: Path) -> list[tuple[Any, ...]]:
+        prefix = f'{folder}{os.sep}'
+        young = [row for path, row in self._young[table].items() if path.startswith(prefix)]
+        return super()._below(table, folder) + young
+
+    def _keep(
+        self, table: str, path: Path, stamp: Stamp, values: tuple[str | int | None, ...], read_at_ns: int
+    ) -> None:
+        with self._lock:
+            self._young[table][str(path)] = (str(path), *stamp, *values)
+        super()._keep(table, path, stamp, values, read_at_ns)
+
+
 def time_step_ns(mtime_ns: int) -> int:
     """Return how far apart two changes must be to show in a file's mtime, judged by one mtime of that file system."""
     return _COARSE_STEP_NS if mtime_ns % 1_000_000_000 == 0 else _FINE_STEP_NS

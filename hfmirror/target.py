@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from hfmirror import errors
+from hfmirror import errors, gitcmd
 
 REPO_TYPES = ('model', 'dataset', 'space')
 FOLDERS = {'model': 'models', 'dataset': 'datasets', 'space': 'spaces'}
 
 NAME = re.compile(r'[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?')
+_NAME_MAX = 96  # characters of a namespace, and of a name
+_LOOKED_AT = 1000  # characters of a text that a name is made of
 # Git hosts take a token as the user's name too: https://ghp_…@host/repository.git
 _TOKEN = re.compile(
     r'(?:hf|api_org|gh[a-z]|github_pat|glpat|gitlab|ATBB)[_-]?[A-Za-z0-9_-]{16,}|[A-Za-z0-9_-]{32,}'
@@ -87,7 +89,10 @@ def at_url(url: str, repo_id: str, *, repo_type: str = 'model', branch: str = 'm
 
 def git_address(url: str) -> str:
     """Return the address git is given: an absolute path for a repository on this machine, else the URL itself."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as e:
+        raise errors.UsageError(f'--remote {gitcmd.redact(url)}: no address: {e}.') from e
     if url.startswith('-') or (parts.hostname or '').startswith('-'):
         # ssh would take such a host for an option, and options of ssh run programs.
         raise errors.UsageError(f'--remote {url}: begins with -, like an option. Write ./{url} for a path.')
@@ -122,41 +127,70 @@ def _refuse_secret(url: str) -> None:
     )
 
 
-def check_repo_id(repo_id: str) -> None:
-    """Raise UsageError, with a suggestion, when ``repo_id`` is not ``namespace/name`` by the Hub's rules."""
+def check_repo_id(repo_id: str, *, owner: str | None = None) -> None:
+    """Raise UsageError, with a suggestion, when ``repo_id`` is not ``namespace/name`` by the Hub's rules.
+
+    ``owner`` is the namespace to suggest when there is none.
+    """
+    reason = _repo_id_fault(repo_id)
+    if reason is not None:
+        shown, meant = gitcmd.redact(repo_id), _suggestion(repo_id, owner)
+        raise errors.UsageError(f'--repo {shown}: {reason}. Try --repo {meant}.')
+
+
+def _repo_id_fault(repo_id: str) -> str | None:
     namespace, slash, name = repo_id.partition('/')
     if not slash:
-        raise errors.UsageError(
-            f'--repo {repo_id}: the namespace is missing. Expected namespace/name, for example me/{slugify(repo_id)}.'
-        )
-    reason = _repo_id_fault(namespace, name)
-    if reason:
-        suggestion = f'{slugify(namespace)}/{slugify(name.removesuffix(".git"))}'
-        raise errors.UsageError(f'--repo {repo_id}: {reason}. Try --repo {suggestion}.')
-
-
-def _repo_id_fault(namespace: str, name: str) -> str | None:
+        return 'the namespace is missing; expected namespace/name'
+    if '://' in repo_id:
+        return 'an address; expected namespace/name'
     if '/' in name:
         return 'two slashes; expected namespace/name'
-    for part in (namespace, name):
-        if '--' in part or '..' in part:
-            return "'--' and '..' are not allowed"
-        if not NAME.fullmatch(part):
-            return (
-                'each part may have letters, digits, ., _ and -, and begins and ends with a letter or digit'
-            )
-    if name.endswith('.git'):
+    return next((fault for part in (namespace, name) if (fault := _part_fault(part))), None)
+
+
+def _part_fault(part: str) -> str | None:
+    if any(letter.isspace() for letter in part):
+        return 'blanks are not allowed'
+    if '--' in part or '..' in part:
+        return "'--' and '..' are not allowed"
+    if not NAME.fullmatch(part):
+        return 'each part may have letters, digits, ., _ and -, and begins and ends with a letter or digit'
+    if part.endswith('.git'):
         return "a name cannot end with '.git'"
-    if len(f'{namespace}/{name}') > 96:
-        return 'longer than 96 characters'
+    if len(part) > _NAME_MAX:
+        return f'longer than {_NAME_MAX} characters'
     return None
+
+
+def _suggestion(repo_id: str, owner: str | None) -> str:
+    """Return the name that was probably meant; of an address of the Hub it is what it shows."""
+    is_address = '://' in repo_id
+    rest = repo_id.partition('://')[2].partition('/')[2] if is_address else repo_id
+    kind, _, below = rest.strip('/').partition('/')
+    repo_type = next((one for one, folder in FOLDERS.items() if folder == kind), None)
+    if not is_address and '/' not in below:
+        repo_type = None  # somebody who is called so
+    namespace, slash, name = (below if repo_type else rest.removeprefix('/')).partition('/')
+    if not slash:
+        namespace, name = owner or 'me', namespace
+    if is_address:
+        name = name.partition('/')[0]  # …/tree/main
+    option = f' --repo-type {repo_type}' if repo_type not in (None, 'model') else ''
+    return f'{slugify(namespace)}/{slugify(name)}{option}'
 
 
 def slugify(text: str) -> str:
     """Return ``text`` as a repository name: ``My Model (v2)`` → ``My-Model-v2``; ``model`` when nothing is left."""
-    slug = re.sub(r'[^A-Za-z0-9._-]+', '-', text)
-    slug = re.sub(r'-{2,}', '-', re.sub(r'\.{2,}', '.', slug)).strip('-._')
-    return slug[:80].strip('-._') or 'model'
+    slug = re.sub(r'[^A-Za-z0-9._-]+', '-', text[:_LOOKED_AT])
+    slug = _trimmed(re.sub(r'-{2,}', '-', re.sub(r'\.{2,}', '.', slug)))
+    return _trimmed(slug[:80]) or 'model'
+
+
+def _trimmed(slug: str) -> str:
+    while (shorter := slug.strip('-._').removesuffix('.git')) != slug:
+        slug = shorter
+    return slug
 
 
 def repo_id_of_url(url: str) -> str:

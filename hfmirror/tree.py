@@ -48,8 +48,9 @@ def compare(old: Mapping[str, Entry], new: Mapping[str, Entry]) -> Changes:
 
 
 def not_as(ours: Mapping[str, Entry], theirs: Mapping[str, Entry]) -> list[str]:
-    """Return the paths of ``ours``, in order, that ``theirs`` lacks or has with another content or size."""
-    return [path for path in sorted(ours) if path not in theirs or theirs[path][1:] != ours[path][1:]]
+    """Return the paths, in order, that only one of the two has, or that differ in content or size."""
+    paths = sorted(ours.keys() | theirs.keys())
+    return [path for path in paths if ours.get(path) != theirs.get(path)]
 
 
 def total_size(tree: Mapping[str, Entry]) -> int:

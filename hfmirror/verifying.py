@@ -57,7 +57,7 @@ def verify(
     tree = repository.tree(commit)
     objects = objects_of(repository)
     problems = [Problem(entry.path, 'remote', 'missing') for entry in objects.missing(tree.values())]
-    problems += _not_listed(repository, tag, tree, {problem.path for problem in problems})
+    problems += _not_listed(repository, tag, commit, {problem.path for problem in problems})
     if content:
         lost = {problem.path for problem in problems}
         problems += _wrong_content(
@@ -68,13 +68,23 @@ def verify(
     return Verified(tag, commit, len(tree), problems)
 
 
-def _not_listed(repository: Clone, tag: str, tree: Tree, known: set[str]) -> list[Problem]:
+def _not_listed(repository: Clone, tag: str, commit: str, known: set[str]) -> list[Problem]:
     """Return the files that a Hub's REST API does not list as the version has them."""
-    if repository.hub is None:
+    listed = repository.listed(tag, commit)
+    if listed is None:
         return []
-    listed = repository.hub.tree(repository.target, tag)
-    wrong = [path for path in not_as(tree, listed) if path not in known]
-    return [Problem(path, 'remote', 'different' if path in listed else 'missing') for path in wrong]
+    tree = repository.tree(commit)
+    return [
+        Problem(path, 'remote', _how(path, tree, listed))
+        for path in not_as(tree, listed)
+        if path not in known
+    ]
+
+
+def _how(path: str, tree: Tree, listed: Tree) -> str:
+    if path not in tree:
+        return 'extra'
+    return 'different' if path in listed else 'missing'
 
 
 def _wrong_content(repository: Clone, objects: RemoteObjects, entries: Iterable[Entry]) -> list[Problem]:

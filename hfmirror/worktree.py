@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DAMAGE = re.compile(r'corrupt|unable to read|bad object|missing (?:blob|tree|commit)|inflate|file truncated')
 _LOCKED = re.compile(r"Unable to create '([^']+\.lock)': File exists")
+_FILES = ('100644', '100755')
 _STALE_S = 10  # seconds
 
 
@@ -91,10 +92,16 @@ class WorkTree:
         """Return the paths of the executable files of a commit."""
         return {row.path for row in self._listed(commit) if row.mode == '100755'}
 
+    def links(self, commit: str) -> set[str]:
+        """Return the paths of the symbolic links and submodules of a commit."""
+        return {row.path for row in self._rows(commit) if row.mode not in _FILES}
+
     def _listed(self, commit: str) -> list[_Listed]:
+        return [row for row in self._rows(commit) if row.mode in _FILES]
+
+    def _rows(self, commit: str) -> list[_Listed]:
         listing = git_bytes('ls-tree', '-r', '-z', '--long', '--full-tree', commit, cwd=self.work)
-        rows = [_listed(row) for row in listing.split(b'\0') if row]
-        return [row for row in rows if row.mode in ('100644', '100755')]
+        return [_listed(row) for row in listing.split(b'\0') if row]
 
     def _pointers(self, blobs: Sequence[str]) -> dict[str, lfs.Pointer]:
         """Return {blob: pointer} for those blobs that are pointers."""

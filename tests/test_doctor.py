@@ -124,7 +124,7 @@ def test_a_remote_that_is_not_there_is_a_fault_with_advice(tmp_path):
 
 def test_a_remote_that_refuses_connections_is_a_fault():
     check = checks(where=('me/x', 'model', None), remote='http://127.0.0.1:1/me/x.git')['remote']
-    assert not check.ok and check.advice == 'Try again when it can be reached.'
+    assert not check.ok and 'server' in check.advice
 
 
 def test_a_local_repository_that_is_still_to_be_made_is_no_fault():

@@ -59,7 +59,7 @@ def test_any_other_command_is_pointed_to_the_help(hfmirror):
 
 
 @pytest.mark.parametrize(
-    'args', [['push'], ['push', '--nonsense', '.'], ['pull', 'v1'], ['push', '.', '--bump', 'x']]
+    'args', [['push'], ['push', '--nonsense', '.'], ['pull', '--to'], ['push', '.', '--bump', 'x']]
 )
 def test_a_wrong_command_line_ends_with_2_and_writes_to_stderr(hfmirror, args):
     done = hfmirror(*args)

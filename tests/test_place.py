@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from hfmirror import place
 from hfmirror.auth import Token
 from hfmirror.config import Config, home
-from hfmirror.errors import UsageError
+from hfmirror.errors import AuthError, NetworkError, UsageError
 from hfmirror.place import Place
 
 FOLDER = Path('out/My Model')
@@ -142,3 +144,89 @@ def test_a_damaged_memory_is_as_good_as_none(content):
         target()
     place.remember(targets('local', repo='me/x')[0], home())
     assert target().repo_id == 'me/x'
+
+
+TOKEN = Token('hf_abcdefghijk', 'HF_TOKEN', 'http://127.0.0.1:9')
+
+
+@pytest.mark.parametrize('remote', ['hub', 'local'])
+def test_a_name_without_a_namespace_gets_that_of_the_user_suggested(monkeypatch, remote):
+    monkeypatch.setenv('HF_USERNAME', 'ada')
+    with pytest.raises(UsageError, match=r'Try --repo ada/my-model\.'):
+        targets(remote, repo='my-model', token=TOKEN)
+
+
+def test_a_name_without_a_namespace_and_without_a_user_gets_an_example():
+    with pytest.raises(UsageError, match=r'namespace is missing.* Try --repo me/my-model\.'):
+        targets('hub', repo='my-model', token=TOKEN)
+
+
+def remember_name(content):
+    path = home().cache / 'names.json'
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+
+
+def test_what_the_hub_once_said_of_the_token_is_suggested():
+    remember_name(json.dumps({place._mark(TOKEN): 'grace'}))
+    with pytest.raises(UsageError, match='Try --repo grace/my-model'):
+        targets('hub', repo='my-model', token=TOKEN)
+    assert targets('hub', token=TOKEN)[0].repo_id == 'grace/My-Model'
+
+
+def test_it_is_not_said_of_the_same_token_on_another_hub():
+    remember_name(json.dumps({place._mark(TOKEN): 'grace'}))
+    with pytest.raises(NetworkError, match='HF_USERNAME'):
+        targets('hub', token=Token(TOKEN.value, 'HF_TOKEN', 'http://127.0.0.1:1'))
+
+
+@pytest.mark.parametrize('content', ['', 'junk', '[]', '{"x": 5}'])
+def test_damaged_names_are_as_good_as_none(content):
+    remember_name(content)
+    assert place.owner(TOKEN, home()) is None
+
+
+def test_the_user_counts_more_than_what_the_hub_said(monkeypatch):
+    monkeypatch.setenv('HF_USERNAME', 'ada')
+    remember_name(json.dumps({place._mark(TOKEN): 'grace'}))
+    assert targets('hub', token=TOKEN)[0].repo_id == 'ada/My-Model'
+
+
+def test_the_hub_without_a_name_or_a_token_is_an_error_of_the_token():
+    with pytest.raises(AuthError, match='hf auth login'):
+        targets('hub')
+
+
+def test_upper_case_is_a_hint_for_a_repository_that_is_new_to_us(capsys):
+    (found,) = targets('hub', repo='me/BERT', token=TOKEN)
+    assert 'upper case' in capsys.readouterr().err
+    place.remember(found, home())
+    targets('hub', repo='me/BERT', token=TOKEN)
+    targets('local', repo='me/BERT2')
+    assert 'upper case' not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('folder', 'expected'), [('.', 'here'), ('../here/sub/..', 'here'), ('x.git', 'x'), ('/', 'model')]
+)
+def test_a_folder_is_named_by_where_it_is(tmp_path, monkeypatch, folder, expected):
+    (tmp_path / 'here').mkdir()
+    monkeypatch.chdir(tmp_path / 'here')
+    (found,) = place.targets_of(Place(), ['local'], Config(), home(), folder=Path(folder))
+    assert found.repo_id == f'local/{expected}'
+
+
+def test_what_is_named_is_not_what_is_remembered():
+    place.remember(targets('local', repo='me/x')[0], home())
+    assert place.remembered(Place('me/y'), None, Config(), home()) is None
+    assert place.remembered(Place(), 'https://h/me/x', Config(), home()) is None
+    assert place.remembered(Place(), None, Config.model_validate(NAMED), home()) is None
+    assert place.remembered(Place(), None, Config(), home()).repo_id == 'me/x'
+
+
+def test_a_memory_with_other_values_than_text_is_as_good_as_none():
+    place.remember(targets('local', repo='me/x')[0], home())
+    path = home().outbox.parent / 'recent.json'
+    rows = {str(Path.cwd()): {**json.loads(path.read_text())[os.getcwd()], 'repo_id': ['me/x']}}
+    path.write_text(json.dumps(rows))
+    assert place.remembered(Place(), None, Config(), home()) is None

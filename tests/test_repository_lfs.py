@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import random
@@ -420,3 +421,27 @@ def test_a_large_file_that_replaces_a_folder(alone):
     (alone / 'model.bin').write_bytes(LARGE)
     alone.git_add()
     assert git('ls-files', cwd=alone).split() == ['.gitattributes', 'model.bin']
+
+
+# -- what git-lfs writes when it fails
+
+
+def test_a_report_of_git_lfs_about_a_failing_server_is_not_kept_since_it_has_the_token(
+    shared_hub, place, clone
+):
+    (clone / 'weights.bin').write_bytes(WEIGHTS)
+    clone.push_to_hub()
+    reports = Path('second/.git/lfs/logs')
+    Repository('second', clone_from=place.url, skip_lfs_files=True)
+    reports.unlink()
+    reports.mkdir()
+    (reports / 'own.log').write_text('of the person')
+    second = Repository('second', skip_lfs_files=True)
+    shared_hub.fail('POST /info/lfs/objects/batch', 503, times=20)
+    with pytest.raises(OSError):
+        second.git_pull(lfs=True)
+    shared_hub.heal()
+    header = base64.b64encode(f'hf:{shared_hub.token}'.encode())
+    files = [path for path in Path('second').rglob('*') if path.is_file()]
+    assert [path for path in files if header in path.read_bytes()] == []
+    assert [path.read_text() for path in Path('second/.git/lfs').glob('logs-*/own.log')] == ['of the person']

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,7 @@ def test_a_path_with_a_colon_that_is_there_is_a_path(tmp_path, monkeypatch):
         '-oProxyCommand=x:y',
         'ssh://-oProxyCommand=x/y',
         'ssh://me@-host/y',
+        'https://[::1/x',
     ],
 )
 def test_an_address_that_git_must_not_get_is_refused(url):
@@ -115,7 +117,7 @@ def test_each_repository_and_branch_has_a_slug_of_its_own(tmp_path):
     assert all(slug.startswith('me-x-') and '/' not in slug for slug in slugs)
 
 
-@pytest.mark.parametrize('repo_id', ['me/x', 'a/b.c-d_e', 'A1/x_', 'me/' + 'x' * 93])
+@pytest.mark.parametrize('repo_id', ['me/x', 'a/b.c-d_e', 'A1/x_', 'me/' + 'x' * 96, 'x' * 96 + '/x'])
 def test_a_name_by_the_hubs_rules_is_taken(repo_id):
     target.check_repo_id(repo_id)
 
@@ -135,13 +137,67 @@ def test_a_name_by_the_hubs_rules_is_taken(repo_id):
         'me/x.git',
         'me/x y',
         'me/x\n',
+        'me/' + 'x' * 97,
+        'me/x.git.git',
+        'me/.git',
+        'me/' + 'x' * 79 + '.git',
+        'x' * 97 + '/' + 'y' * 97,
+        '/',
+        '',
     ],
 )
 def test_any_other_name_is_refused_with_one_that_would_do(repo_id):
     with pytest.raises(UsageError, match='--repo') as refused:
         target.check_repo_id(repo_id)
-    suggested = str(refused.value).rpartition('--repo ')[2].rstrip('.').rpartition('for example ')[2]
-    target.check_repo_id(suggested)
+    target.check_repo_id(str(refused.value).rpartition('Try --repo ')[2].rstrip('.'))
+
+
+@pytest.mark.parametrize(
+    ('repo_id', 'meant'),
+    [
+        ('datasets/me/x', 'me/x --repo-type dataset'),
+        ('models/me/x', 'me/x'),
+        ('https://huggingface.co/me/x', 'me/x'),
+        ('https://huggingface.co/spaces/me/x/tree/main', 'me/x --repo-type space'),
+        ('https://hf:hf_secretsecretsecret@huggingface.co/me/x', 'me/x'),
+        ('https://[', 'me/model'),
+        ('my model', 'me/my-model'),
+    ],
+)
+def test_what_was_probably_meant_is_suggested(repo_id, meant):
+    with pytest.raises(UsageError) as refused:
+        target.check_repo_id(repo_id)
+    assert str(refused.value).endswith(f'Try --repo {meant}.')
+    assert 'secret' not in str(refused.value)
+
+
+def test_the_owner_is_suggested_where_there_is_no_namespace():
+    with pytest.raises(UsageError, match='Try --repo ada/x'):
+        target.check_repo_id('x', owner='ada')
+
+
+@pytest.mark.parametrize(
+    ('repo_id', 'reason'),
+    [
+        ('x', 'the namespace is missing'),
+        ('me/a b', 'blanks'),
+        ('me/a--b', "'--'"),
+        ('me/a..b', "'..'"),
+        ('me/x.git', "'.git'"),
+        ('me/' + 'x' * 97, '96'),
+        ('a/b/c', 'two slashes'),
+        ('https://h/me/x', 'an address'),
+        ('me/-x', 'begins and ends with'),
+    ],
+)
+def test_the_reason_is_told(repo_id, reason):
+    with pytest.raises(UsageError, match=re.escape(reason)):
+        target.check_repo_id(repo_id)
+
+
+def test_a_long_hostile_name_costs_no_time():
+    with pytest.raises(UsageError):
+        target.check_repo_id('me/' + '-.git' * 100_000)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +210,9 @@ def test_any_other_name_is_refused_with_one_that_would_do(repo_id):
         ('模型', 'model'),
         ('-x-', 'x'),
         ('x' * 200, 'x' * 80),
+        ('x.git', 'x'),
+        ('-.git.git', 'git'),
+        ('.gitignore', 'gitignore'),
     ],
 )
 def test_a_slug_can_be_a_name(text, expected):

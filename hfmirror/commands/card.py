@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -39,23 +40,29 @@ def card_of(folder: Folder, target: Target, *, version: str | None = None) -> st
     return card.render(facts, about, base=base)
 
 
+def _target(given: Mapping[str, Any], folder: Path) -> Target:
+    from hfmirror import place
+    from hfmirror.config import home, load_config
+
+    config, directories = load_config(given['config_file']), home()
+    where = place.Place(given['repo'], given['repo_type'], given['branch'])
+    remote, token = given['remote'] or 'local', None
+    if remote == 'hub' and not (where.repo or config.repository.model_name):
+        token = options.token_of(given, folder=folder)
+        if place.owner(token, directories) is None:
+            raise errors.UsageError(
+                'whose card? The Hub is not asked for it: name the repository with --repo, or yourself with HF_USERNAME.'
+            )
+    return place.targets_of(where, [remote], config, directories, folder=folder, token=token)[0]
+
+
 @click.command(short_help='Show or check the card that a release of a folder would have.')
 @click.argument('folder', type=click.Path(path_type=Path, readable=False))
 @click.option('--check', is_flag=True, help='Check it as the Hub would, and say what is missing.')
 @click.option('--tag', metavar='T', help='The version it is for.')
 @options.where
 @options.as_json
-def command(
-    folder: Path,
-    check: bool,
-    tag: str | None,
-    repo: str | None,
-    repo_type: str,
-    branch: str | None,
-    remote: str | None,
-    config_file: Path | None,
-    as_json: bool,
-) -> None:
+def command(folder: Path, check: bool, tag: str | None, as_json: bool, **given: Any) -> None:
     """Print the card that a release of FOLDER would have; with --check, what is wrong with it.
 
     \b
@@ -65,19 +72,16 @@ def command(
     Nothing is sent or asked. Exit code 8 when the Hub would refuse the card.
     """
     from hfmirror import folder as folders
-    from hfmirror import place
     from hfmirror.card import lint
-    from hfmirror.config import home, load_config
 
-    where = place.Place(repo, repo_type, branch)
-    (target,) = place.targets_of(where, [remote or 'local'], load_config(config_file), home(), folder=folder)
+    target = _target(given, folder)
     text = card_of(folders.walk(folder), target, version=tag)
     if not check:
         output.document({'path': 'README.md', 'text': text}) if as_json else output.data(
             text.removesuffix('\n')
         )
         return
-    problems = lint.lint(text, repo_type=repo_type)
+    problems = lint.lint(text, repo_type=target.repo_type)
     if as_json:
         output.document([problem._asdict() for problem in problems])
     else:

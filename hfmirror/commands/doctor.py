@@ -16,8 +16,7 @@ from hfmirror import errors, output
 from hfmirror.commands import options
 
 if TYPE_CHECKING:
-    from hfmirror.hub import Hub
-    from hfmirror.target import Target
+    from hfmirror.auth import Token
 
 
 class Check(NamedTuple):
@@ -32,9 +31,9 @@ class Check(NamedTuple):
 def doctor(given: Mapping[str, Any], folder: Path | None) -> list[Check]:
     """Look at everything a push needs; nothing is changed. ``given`` has the options of ``options.where``."""
     checks = [_python(), _tool('git'), _tool('git-lfs'), *_packages()]
-    checks += _settled('token', lambda: _token(given))
+    checks += _settled('token', lambda: _token(given, folder))
     checks += _settled('configuration', lambda: _configuration(given['config_file']))
-    checks += _settled('remote', lambda: _remote(given))
+    checks += _settled('remote', lambda: _remote(given, folder))
     checks += _settled('disk', lambda: _disk(folder))
     return checks
 
@@ -82,8 +81,8 @@ def _packages() -> Iterator[Check]:
             yield Check(name, False, 'not installed', f"pip install '{name}'")
 
 
-def _token(given: Mapping[str, Any]) -> Check:
-    token = options.token_of(given)
+def _token(given: Mapping[str, Any], folder: Path | None) -> Check:
+    token = options.token_of(given, folder=folder)
     # Without one everything but the Hub works, so it is no fault.
     return Check(
         'token',
@@ -104,31 +103,71 @@ def _configuration(config_file: Path | None) -> Check:
     )
 
 
-def _remote(given: Mapping[str, Any]) -> Check:
+def _remote(given: Mapping[str, Any], folder: Path | None) -> Check:
     from hfmirror import refs
-    from hfmirror.hub import hub_of
 
     try:
-        target, _, _, token = options.locate(given)
+        located = options.locate(given, folder=folder)
     except errors.UsageError as e:
-        return Check('remote', True, f'not checked: {e}')
-    hub = hub_of(target, token)
-    if hub is not None and _is_to_be_created(hub, target):
-        return Check('remote', True, f'{target}: will be created by the first push')
+        token = options.token_of(given, folder=folder) if given['remote'] in (None, 'hub') else None
+        about = f' {_told(_asked(token), token)}' if token else ''
+        return Check('remote', True, f'not checked: {e}{about}')
+    target = located.target
+    if target.remote == 'hub':
+        return _on_hub(located)
     if target.remote == 'local' and target.path is not None and not target.path.exists():
         return Check('remote', True, f'{target}: will be created by the first push')
-    found = refs.ls_remote(target, env=hub.git_environment() if hub else None)
+    found = refs.ls_remote(target)
     return Check('remote', True, f'{target}: reachable, {output.count(len(found.tags), "tag")}')
 
 
-def _is_to_be_created(hub: Hub, target: Target) -> bool:
-    """Return whether the repository is not there yet. Raises AuthError when the token may not write to it."""
-    from hfmirror.hub import may_not_write
+def _asked(token: Token) -> Mapping[str, Any]:
+    """Return what the Hub says of the token's owner. Raises as ``Hub.whoami`` does, and AuthError when it only reads."""
+    from hfmirror.hub import Hub, role_of
 
-    refused = may_not_write(hub.whoami(), target, hub.token) if hub.token else None
+    me = Hub(token.endpoint, token).whoami()
+    if role_of(me) == 'read':
+        raise errors.AuthError(
+            f'{token.endpoint}: reachable as {me["name"]}, whose token from {token.source} may only read. '
+            "Make one that writes under Settings, Access Tokens, and log in with 'hf auth login'."
+        )
+    return me
+
+
+def _told(me: Mapping[str, Any], token: Token) -> str:
+    from hfmirror.hub import role_of
+
+    role = {'fineGrained': 'fine-grained', None: 'unknown'}.get(role_of(me), role_of(me))
+    return f'{token.endpoint} is reachable as {me["name"]}, role of the token: {role}'
+
+
+def _on_hub(located: options.Located) -> Check:
+    """Look at a repository on the Hub, and whether we may write to it."""
+    from hfmirror import refs
+    from hfmirror.hub import NO_TOKEN, hub_of, may_not_write
+
+    target, config, _, token = located
+    hub = hub_of(target, token)
+    if hub is None or hub.token is None:
+        raise errors.AuthError(f'{target}: {NO_TOKEN}')
+    me = _asked(hub.token)
+    refused = may_not_write(me, target, hub.token)
     if refused is not None:
         raise refused
-    return not hub.exists(target)
+    who = _told(me, hub.token)
+    if hub.exists(target):
+        found = refs.ls_remote(target, env=hub.git_environment())
+        state = f'reachable, {output.count(len(found.tags), "tag")}'
+    elif config.repository.auto_create:
+        state = 'will be created by the first push'
+    else:
+        return Check(
+            'remote',
+            False,
+            f'{target}: no such repository, and repository.auto_create is off. {who}',
+            'Create it, or turn that on.',
+        )
+    return Check('remote', True, f'{target}: {state}. {who}')
 
 
 def _disk(folder: Path | None) -> Check:

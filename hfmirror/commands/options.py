@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -67,15 +68,21 @@ class Located(NamedTuple):
     token: Token | None
 
 
-def locate(given: Mapping[str, Any]) -> Located:
-    """Return what the options of ``where`` stand for. Raises UsageError when they name no repository, or a bad one."""
+def locate(given: Mapping[str, Any], *, folder: Path | None = None) -> Located:
+    """Return what the options of ``where`` stand for; ``folder`` is one that ``.env`` is looked for above.
+
+    A token is looked for only when the repository may be on the Hub. Raises UsageError when they name no repository, or
+    a bad one, and as ``token_of`` does.
+    """
     from hfmirror import place
     from hfmirror.config import home, load_config
 
     config, directories = load_config(given['config_file']), home()
-    named = place.Place(given['repo'], given['repo_type'], given['branch'])
-    token = token_of(given) if given['remote'] in (None, 'hub') else None
-    target = place.target_of(named, given['remote'], config, directories, token=token)
+    named, remote = place.Place(given['repo'], given['repo_type'], given['branch']), given['remote']
+    known = place.remembered(named, remote, config, directories)
+    wanted = known.remote if known else remote or next(iter(config.remotes), None)
+    token = token_of(given, folder=folder) if wanted in (None, 'hub') else None
+    target = place.target_of(named, remote, config, directories, token=token)
     return Located(target, config, directories, token)
 
 
@@ -84,23 +91,32 @@ def token_of(given: Mapping[str, Any], *, folder: Path | None = None) -> Token |
 
     Raises as ``auth.find_token`` does.
     """
-    from hfmirror import auth, errors, output
+    from hfmirror import auth, errors
 
     value = given.get('token')
     if value == '-':
         line = _line_of_stdin()
         if not line.strip():
             raise errors.UsageError('--token -: nothing came on standard input. Pipe the token in.')
-        return auth.find_token(line)
+        return auth.find_token(line, folder=folder)
     if value:
-        output.warn(
-            '--token: others on this machine can see the value in its list of processes, and the shell may keep it. '
-            "Safer are --token - (from stdin), HF_TOKEN, or 'hf auth login'."
-        )
+        _warn_of_value()
     return auth.find_token(value, folder=folder)
 
 
+@cache
+def _warn_of_value() -> None:
+    from hfmirror import output
+
+    output.warn(
+        '--token: others on this machine can see the value in its list of processes, and the shell may keep it. '
+        "Safer are --token - (from stdin), HF_TOKEN, or 'hf auth login'."
+    )
+
+
+@cache
 def _line_of_stdin() -> str:
+    """Return the first line, which can be read only once."""
     if sys.stdin is None:
         return ''
     if sys.stdin.isatty():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,19 +43,25 @@ def push(
 ) -> list[Release | Unreleased]:
     """Release one folder on every target; returns what came of each. Raises the error of the only one."""
     from hfmirror import place, release
+    from hfmirror.statcache import CommandCache
 
-    done: list[Release | Unreleased] = []
+    done: dict[Target, Release | Unreleased] = {}
+    with closing(CommandCache(home.cache / 'files.sqlite')) as cache:
+        # Directories first: their objects are copied while they are hashed, and nothing is read for the others.
+        for target in sorted(targets, key=lambda target: target.path is None):
+            try:
+                done[target] = release.push(
+                    request, target, config, home, token=token, dry_run=dry_run, cache=cache
+                )
+            except errors.HfmirrorError as e:
+                if len(targets) == 1:
+                    raise
+                output.error(str(e))
+                done[target] = Unreleased(target, e)
     for target in targets:
-        try:
-            done.append(release.push(request, target, config, home, token=token, dry_run=dry_run))
-            if not dry_run:
-                place.remember(target, home)
-        except errors.HfmirrorError as e:
-            if len(targets) == 1:
-                raise
-            output.error(str(e))
-            done.append(Unreleased(target, e))
-    return done
+        if not (dry_run or isinstance(done[target], Unreleased)):
+            place.remember(target, home)
+    return [done[target] for target in targets]
 
 
 def choose(given: Mapping[str, Any]) -> Choice:
@@ -246,6 +253,10 @@ def _counts(release: Release) -> str:
 def _finish(done: Sequence[Release | Unreleased]) -> None:
     undone = [one for one in done if isinstance(one, Unreleased) or one.status == 'queued']
     if undone and len(done) > 1:
-        raise errors.PartialError(f'{len(undone)} of {len(done)} targets are not done; see above.')
+        failure = errors.PartialError(f'{len(undone)} of {len(done)} targets are not done; see above.')
+        codes = [one.error.exit_code if isinstance(one, Unreleased) else 0 for one in done]
+        if 0 not in codes and len(set(codes)) == 1:
+            failure.exit_code = codes[0]  # what stopped one stopped all of them, as a gate does
+        raise failure
     if undone:
         raise errors.NetworkError(f"{undone[0].target}: not sent yet. 'hfmirror status' shows what waits.")

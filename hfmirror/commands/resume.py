@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,48 +13,75 @@ from hfmirror.commands import options
 
 if TYPE_CHECKING:
     from hfmirror.auth import Token
+    from hfmirror.clone import Clone
     from hfmirror.config import Config, Home
+    from hfmirror.outbox import Entry, Outbox
     from hfmirror.target import Target
 
 
-def resume(config: Config, home: Home, token: Token | None = None) -> list[dict[str, Any]]:
+def resume(
+    config: Config, home: Home, find_token: Callable[[Path], Token | None] = lambda folder: None
+) -> list[dict[str, Any]]:
     """Send everything that waits, oldest first of each target; returns one document for each release.
 
-    A release that cannot be sent leaves those after it on the same target where they are.
+    A release that cannot be sent leaves those after it on the same target where they are. ``find_token`` gets the folder
+    of a release that waits for a Hub.
     """
     from hfmirror import outbox
 
     return [
         row
-        for target, _ in outbox.waiting(home.outbox)
-        for row in _resume_target(target, config, home, token)
+        for target, entries in outbox.waiting(home.outbox)
+        for row in _resume_target(target, entries, config, home, find_token)
     ]
 
 
-def _resume_target(target: Target, config: Config, home: Home, token: Token | None) -> list[dict[str, Any]]:
+def _resume_target(
+    target: Target,
+    entries: Sequence[Entry],
+    config: Config,
+    home: Home,
+    find_token: Callable[[Path], Token | None],
+) -> list[dict[str, Any]]:
     from hfmirror.clone import opened
-    from hfmirror.delivery import deliver_queued
     from hfmirror.outbox import Outbox
-    from hfmirror.release import retry_of
 
     box = Outbox(home.outbox, target)
     rows: list[dict[str, Any]] = []
-    with opened(target, home, token) as repository:
-        for entry in box.entries():
-            row = {
-                'target': str(target),
-                'version': entry.version,
-                'commit': entry.commit,
-                'status': 'pushed',
-                'error': None,
-            }
-            try:
-                sent = deliver_queued(repository, box, entry, retry_of(config))
-                rows.append({**row, 'commit': sent.commit})
-            except errors.HfmirrorError as e:
-                rows.append({**row, 'status': 'waiting', 'error': str(e), 'exit_code': e.exit_code})
-                break
+    try:
+        token = find_token(Path(entries[0].folder)) if target.remote == 'hub' else None
+        with opened(target, home, token) as repository:
+            entries = box.entries()  # another command may have sent some while we waited for the clone
+            while len(rows) < len(entries):
+                rows.append(_send(repository, box, entries[len(rows)], config))
+    except errors.HfmirrorError as e:
+        if len(rows) < len(entries):
+            rows.append(_row(target, entries[len(rows)], 'waiting', e))
     return rows
+
+
+def _send(repository: Clone, box: Outbox, entry: Entry, config: Config) -> dict[str, Any]:
+    from hfmirror.delivery import deliver_queued
+    from hfmirror.hub import NO_TOKEN
+    from hfmirror.release import retry_of
+
+    target = repository.target
+    if repository.hub is not None and repository.hub.token is None:
+        raise errors.AuthError(f'{target}: {NO_TOKEN}')
+    return _row(target, deliver_queued(repository, box, entry, retry_of(config)), 'pushed')
+
+
+def _row(
+    target: Target, entry: Entry, status: str, error: errors.HfmirrorError | None = None
+) -> dict[str, Any]:
+    return {
+        'target': str(target),
+        'version': entry.version,
+        'commit': entry.commit,
+        'status': status,
+        'error': str(error) if error else None,
+        'exit_code': error.exit_code if error else 0,
+    }
 
 
 def drop(identifier: str, home: Home) -> str:
@@ -91,7 +119,7 @@ def command(
     if dropped:
         output.say(f'{drop(dropped, home())} will not be sent')
         return
-    rows = resume(load_config(config_file), home(), options.token_of(given))
+    rows = resume(load_config(config_file), home(), lambda folder: options.token_of(given, folder=folder))
     if as_json:
         output.document([{key: row[key] for key in row if key != 'exit_code'} for row in rows])
     for row in rows:
@@ -112,6 +140,12 @@ def _finish(waiting: list[dict[str, Any]], total: int) -> None:
         raise errors.PartialError(f'{len(waiting)} of {output.count(total, "release")} still wait.')
     kinds: dict[int, type[errors.HfmirrorError]] = {
         kind.exit_code: kind
-        for kind in (errors.AuthError, errors.NotFoundError, errors.ConflictError, errors.NetworkError)
+        for kind in (
+            errors.VerificationError,
+            errors.AuthError,
+            errors.NotFoundError,
+            errors.ConflictError,
+            errors.NetworkError,
+        )
     }
     raise kinds.get(waiting[0]['exit_code'], errors.HfmirrorError)('\n'.join(row['error'] for row in waiting))

@@ -44,7 +44,7 @@ def command(version: str, folder: Path | None, content: bool, **given: Any) -> N
     output.configure(verbose=given['verbose'])
     if folder is None and ('/' in version and Path(version).is_dir()):
         version, folder = 'latest', Path(version)
-    located = options.locate(given)
+    located = options.locate(given, folder=folder)
     gitcmd.require_tools()
     found = verify(located, version, folder, given, content=content)
     if given['as_json']:
@@ -96,7 +96,10 @@ def show(found: Verified, target: Target, folder: Path | None, *, content: bool)
     if len(found.problems) > _SHOWN:
         output.data(f'… and {len(found.problems) - _SHOWN:,} more')
     if not found.problems:
-        how = 'every object read again' if content else 'refs and every object confirmed'
+        what = (
+            'refs, every object and the list of files' if target.remote == 'hub' else 'refs and every object'
+        )
+        how = 'every object read again' if content else f'{what} confirmed'
         also = f', and {folder} is the same' if folder else ''
         output.data(
             f'{target}: {found.version} is whole: {output.count(found.checked, "file")} checked, {how}{also}'

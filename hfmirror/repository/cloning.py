@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import re
 import shutil
-import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
 from urllib.parse import urlsplit
 
-from hfmirror import durable, errors
+from hfmirror import durable, errors, transfers
 from hfmirror import target as targets
 from hfmirror.gitcmd import GitFailed, git, succeeds
 from hfmirror.repository.tracking import is_git_repo, is_local_clone, remote_urls, without_user
@@ -128,13 +128,24 @@ def set_up(work: Path) -> None:
 
 
 def enable_large_files(work: Path) -> None:
-    """Register the agent with which huggingface_hub sends files in parts."""
-    beside = Path(sys.executable).parent / 'hf'
-    values = {'path': str(beside) if beside.exists() else 'hf', 'args': 'lfs-multipart-upload'}
-    for name, value in values.items():
-        key = f'lfs.customtransfer.multipart.{name}'
-        if not _configured(work, key):
+    """Register the agent with which huggingface_hub sends files in parts, for the person's own ``git push`` too."""
+    for key, value in transfers.settings().items():
+        if '.multipart.' in key and not _configured(work, key):
             git('config', '--local', key, value, cwd=work)
+
+
+def keep_reports_out(storage: Path) -> None:
+    """Keep git-lfs from writing reports of its failures into its ``storage``.
+
+    Each has every variable in it whose name has GIT_, the token's too. A file in the way makes git-lfs print the report
+    instead, where nobody keeps it; reports that are there are put aside.
+    """
+    reports = storage / 'logs'
+    if reports.is_dir():
+        reports.rename(reports.with_name(f'logs-{time.time_ns()}'))
+    if not reports.exists():
+        storage.mkdir(parents=True, exist_ok=True)
+        reports.touch()
 
 
 def _configured(work: Path, key: str, *scope: str) -> bool:

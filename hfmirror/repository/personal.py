@@ -14,7 +14,7 @@ from hfmirror.gitcmd import GitFailed, git, succeeds
 from hfmirror.hub import Hub
 from hfmirror.repository import cloning, identity
 from hfmirror.repository.background import CommandInProgress
-from hfmirror.repository.pushing import Sender
+from hfmirror.repository.pushing import Sender, own_store
 from hfmirror.repository.raising import raises
 from hfmirror.repository.tracking import is_git_repo
 from hfmirror.target import Target
@@ -92,6 +92,7 @@ class PersonalClone(Sender):
         self._take(left, f'the URL that was in {work}/.git/config')
         self._connect(cloning.target_of_clone(work, self._repo_type, self._endpoint), work)
         cloning.set_up(work)
+        cloning.keep_reports_out(own_store(work).root)
         self.lfs_enable_largefiles()
         with self._explained():
             cloning.finish(work, env=self.env)

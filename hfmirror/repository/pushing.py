@@ -16,7 +16,7 @@ from typing import NamedTuple
 from hfmirror import errors, gitcmd, lfs, output
 from hfmirror.auth import Token
 from hfmirror.gitcmd import GitFailed, git, succeeds
-from hfmirror.hub import Hub
+from hfmirror.hub import Hub, require_online
 from hfmirror.objects import DirectoryObjects, RemoteObjects, objects_of
 from hfmirror.outbox import Held
 from hfmirror.store import ObjectStore
@@ -82,6 +82,7 @@ class Sender(WorkTree):
 
     def remote_refs(self) -> dict[str, str]:
         """Ask the remote for its branches and tags: {full name: object}."""
+        require_online(self.target)
         try:
             listing = git(
                 'ls-remote',
