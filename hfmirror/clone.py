@@ -210,10 +210,11 @@ def opened(target: Target, home: Home, token: Token | None = None) -> Iterator[C
     Waits for another process that uses it.
     """
     home.clones.mkdir(parents=True, exist_ok=True)
+    hub = hub_of(target, token)
+    if hub is not None:
+        hub.load()
     with clonedir.locked(home.clones / f'{target.slug}.lock', str(target)):
-        repository = Clone(
-            target, home.clones / target.slug, home.outbox / target.slug, hub_of(target, token)
-        )
+        repository = Clone(target, home.clones / target.slug, home.outbox / target.slug, hub)
         repository.ensure()
         try:
             yield repository

@@ -96,11 +96,22 @@ def contents(tree: Tree) -> Tree:
     return {path: entry for path, entry in tree.items() if path not in (CARD, ATTRIBUTES)}
 
 
-def make(repository: Clone, outbox: Outbox, request: Request, plan: Plan, objects: Sequence[Held]) -> Waiting:
-    """Commit and tag the plan, and write it to the outbox. Nothing has left the machine when this returns.
+class Draft(NamedTuple):
+    """What hfmirror itself writes for a plan: card and ``.gitattributes`` as {path: content}, and the two messages.
 
-    Raises CardError when the card or what it is made from is broken, GateError for a secret in what is generated,
-    SourceChanged when a small file has changed.
+    ``tree`` is the whole release.
+    """
+
+    tree: Tree
+    generated: Mapping[str, bytes]
+    commit_message: str
+    tag_message: str
+
+
+def write(repository: Clone, request: Request, plan: Plan) -> Draft:
+    """Write card and messages, and check them; nothing is made yet, and nothing of them leaves before it was searched.
+
+    Raises CardError when the card or what it is made from is broken, GateError for a secret in what is written.
     """
     history = _history(repository, plan.refs, request.prefix)
     facts = read_facts(
@@ -112,12 +123,22 @@ def make(repository: Clone, outbox: Outbox, request: Request, plan: Plan, object
     generated = {CARD: text.encode('utf-8', 'surrogateescape'), ATTRIBUTES: _attributes(plan)}
     tree = {**plan.laid.tree, **{path: _plain(path, content) for path, content in generated.items()}}
     notes = _notes(repository.target, request, plan, tree, facts, history)
-    words = message.commit_message(notes)
-    tag_words = message.tag_message(notes)
-    require_clean(scan_texts({'commit message': words, 'tag message': tag_words}), request.allowed)
-    commit = repository.commit(words, _files(plan, generated))
-    repository.require_tree(commit, tree)
-    tag = plan.name.tag and repository.tag(plan.name.tag, commit, tag_words)
+    draft = Draft(tree, generated, message.commit_message(notes), message.tag_message(notes))
+    messages = {'commit message': draft.commit_message, 'tag message': draft.tag_message}
+    require_clean(scan_texts(messages), request.allowed)
+    return draft
+
+
+def make(
+    repository: Clone, outbox: Outbox, request: Request, plan: Plan, draft: Draft, objects: Sequence[Held]
+) -> Waiting:
+    """Commit and tag the plan, and write it to the outbox. Nothing has left the machine when this returns.
+
+    Raises SourceChanged when a small file has changed.
+    """
+    commit = repository.commit(draft.commit_message, _files(plan, draft.generated))
+    repository.require_tree(commit, draft.tree)
+    tag = plan.name.tag and repository.tag(plan.name.tag, commit, draft.tag_message)
     base = plan.refs.head
     waiting = Waiting(
         id=new_id(),

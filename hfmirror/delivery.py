@@ -34,16 +34,17 @@ class Retry(NamedTuple):
     delay_s: float = 2.0
 
 
-def deliver(repository: Clone, outbox: Outbox, entry: Entry, retry: Retry) -> Entry:
+def deliver(repository: Clone, outbox: Outbox, entry: Entry, retry: Retry, *, is_new: bool = False) -> Entry:
     """Send a release, prove it and take it out of the outbox; returns it as it was sent.
 
+    One that is new was made a moment ago, so that nobody has to be asked whether it has arrived already.
     Retries what the network broke, not what no time mends (``statuses``), nor what the server wants left alone for more than
     ten minutes. Raises NetworkError when that does not help; the release then stays in the outbox.
     Raises RemoteMoved when the branch is no more where the release was built on; see ``deliver_queued``.
     """
     for attempt in range(retry.times + 1):
         try:
-            return _deliver_once(repository, outbox, entry)
+            return _deliver_once(repository, outbox, entry, is_new=is_new and attempt == 0)
         except errors.NetworkError as e:
             outbox.update(replace(entry, attempts=entry.attempts + attempt + 1, error=str(e)))
             if attempt == retry.times:
@@ -134,20 +135,20 @@ def _require_confirmed(repository: Clone, missing: Sequence[File]) -> None:
         )
 
 
-def _deliver_once(repository: Clone, outbox: Outbox, entry: Entry) -> Entry:
+def _deliver_once(repository: Clone, outbox: Outbox, entry: Entry, *, is_new: bool) -> Entry:
     try:
-        return _deliver(repository, outbox, entry)
+        return _deliver(repository, outbox, entry, is_new=is_new)
     except errors.HfmirrorError as e:
         raise repository.explained(e, writing=True) from e
 
 
-def _deliver(repository: Clone, outbox: Outbox, entry: Entry) -> Entry:
+def _deliver(repository: Clone, outbox: Outbox, entry: Entry, *, is_new: bool) -> Entry:
     target = repository.target
     _make_place(repository, entry)
     tree = repository.tree(entry.commit)
     objects = objects_of(repository)
     _send_objects(repository, outbox, entry, objects)
-    if not _arrived(entry, repository.remote_refs()):
+    if is_new or not _arrived(entry, repository.remote_refs()):
         repository.push_refs(_refspecs(entry, target.branch))
     prove(repository, entry, tree, objects)
     outbox.remove(entry)

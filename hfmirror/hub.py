@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -36,6 +37,15 @@ class Hub:
 
     def __init__(self, endpoint: str, token: Token | None) -> None:
         self.endpoint, self.token = endpoint, token
+        self._me: dict[str, Any] | None = None
+        self._loading: Thread | None = None
+
+    def load(self) -> None:
+        """Begin to import what requests need, beside git, which is asked first; it takes a tenth of a second."""
+        from huggingface_hub import constants  # noqa: F401  which this thread needs at once, for require_online
+
+        self._loading = Thread(target=_import_client, daemon=True)
+        self._loading.start()
 
     def git_environment(self) -> dict[str, str]:
         """Return what git, git-lfs and the programs that it starts need in their environment to be let in."""
@@ -46,10 +56,12 @@ class Hub:
         """Return the answer of whoami-v2: name, organisations, and what the token may do. Raises AuthError."""
         if self.token is None:
             raise errors.AuthError(f'{self.endpoint}: {NO_TOKEN}')
-        found = self._json('GET', '/api/whoami-v2', what=self.endpoint)
-        if not isinstance(found, dict) or not isinstance(found.get('name'), str):
-            raise errors.RemoteError(f'{self.endpoint}: it does not say who the token belongs to.')
-        return found
+        if self._me is None:
+            found = self._json('GET', '/api/whoami-v2', what=self.endpoint)
+            if not isinstance(found, dict) or not isinstance(found.get('name'), str):
+                raise errors.RemoteError(f'{self.endpoint}: it does not say who the token belongs to.')
+            self._me = found
+        return self._me
 
     def exists(self, target: Target) -> bool:
         """Return whether the repository is there and may be read."""
@@ -188,6 +200,8 @@ class Hub:
         return answer
 
     def _send(self, method: str, url: str, *, what: str, body: Mapping[str, Any] | None = None) -> Response:
+        if self._loading is not None:
+            self._loading.join()  # two threads must not import the same at once
         from huggingface_hub.utils._headers import build_hf_headers
         from huggingface_hub.utils._http import get_session
 
@@ -216,6 +230,11 @@ NO_TOKEN = (
     "no token found. Log in with 'hf auth login', or set HF_TOKEN in the environment or in .env; "
     'a token that may write is made under Settings, Access Tokens.'
 )
+
+
+def _import_client() -> None:
+    with suppress(Exception):  # who needs it next gets to see what is wrong with it
+        from huggingface_hub.utils import _headers, _http  # noqa: F401
 
 
 @contextmanager

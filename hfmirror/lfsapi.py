@@ -11,6 +11,7 @@ import json
 import ssl
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 from urllib.error import HTTPError, URLError
@@ -272,7 +273,13 @@ class _NoRedirect(HTTPRedirectHandler):
         return None
 
 
+@cache
+def _context(ca_file: str) -> ssl.SSLContext:
+    # Reading the machine's certificates takes longer than a request.
+    return ssl.create_default_context(cafile=ca_file or None)
+
+
 def _opener(asked: _Git, url: str) -> OpenerDirector:
     ca_file = asked.config('http.sslCAInfo', url=url) if url.startswith('https') else ''
-    context = ssl.create_default_context(cafile=ca_file or None)
+    context = _context(ca_file)
     return build_opener(HTTPSHandler(context=context), _NoRedirect())

@@ -12,16 +12,15 @@ from hfmirror import delivery, errors, holding, output, statuses, versions
 from hfmirror import folder as folders
 from hfmirror.auth import Token
 from hfmirror.clone import Clone, opened
-from hfmirror.compose import Plan, Request, contents, make, make_plan
+from hfmirror.compose import Plan, Request, contents, make, make_plan, write
 from hfmirror.config import Config, Home
 from hfmirror.delivery import Retry
-from hfmirror.facts.facts import read_facts
 from hfmirror.fingerprint import Reader
 from hfmirror.gates import limits
 from hfmirror.gates.gate import require_clean
 from hfmirror.gates.scanning import scan_files
 from hfmirror.gitcmd import GitFailed
-from hfmirror.hub import NO_TOKEN, NoSuchRepository, hub_of, may_not_write
+from hfmirror.hub import NO_TOKEN, NoSuchRepository, may_not_write
 from hfmirror.naming import Name
 from hfmirror.objects import DirectoryObjects, RemoteObjects, objects_of
 from hfmirror.outbox import Entry as Waiting
@@ -100,8 +99,7 @@ def push(
     ``cache`` knows the files, those that were just read for another target too. When the network fails the release waits in
     the outbox, with its own copy of the bytes, and ``status`` is queued.
     """
-    hub = hub_of(target, token)
-    if hub is not None and hub.token is None:
+    if target.endpoint is not None and token is None:
         raise errors.AuthError(f'{target}: {NO_TOKEN}')
     outbox = Outbox(home.outbox, target)
     outbox.root.mkdir(parents=True, exist_ok=True)
@@ -179,15 +177,11 @@ def _push_once(current: _Push) -> Release:
         _send_lost(current, plan, objects)
         return done
     _require_clean(current, plan)
+    draft = write(current.repository, current.request, plan)
     if current.absent:
         _begin(current)
-    entry = make(
-        current.repository,
-        current.outbox,
-        current.request,
-        plan,
-        holding.hold(plan, objects, current.outbox.store, copy=current.copies),
-    )
+    held = holding.hold(plan, objects, current.outbox.store, copy=current.copies)
+    entry = make(current.repository, current.outbox, current.request, plan, draft, held)
     try:
         _send(current, entry)
     except errors.NetworkError as e:
@@ -348,7 +342,7 @@ def _send(current: _Push, entry: Waiting) -> None:
         # What it builds on has not gone either, and we have just seen why.
         why = current.offline or current.queued[0].error or f'{current.target}: cannot be reached.'
         raise errors.NetworkError(why, statuses.LASTING)
-    delivery.deliver(current.repository, current.outbox, entry, retry_of(current.config))
+    delivery.deliver(current.repository, current.outbox, entry, retry_of(current.config), is_new=True)
 
 
 def _queue(current: _Push, plan: Plan, entry: Waiting, why: str) -> Release:
@@ -371,8 +365,7 @@ def _dry_run(current: _Push) -> Release:
     done = _already_there(current, plan)
     if done is None:
         _require_clean(current, plan)
-        files = {file.path: file.source for file in current.request.folder.files}
-        read_facts(files, repo_type=current.target.repo_type)  # says what would stop the release
+        write(current.repository, current.request, plan)  # says what would stop the release
     return done or _release(current, plan, None, 'dry-run')
 
 

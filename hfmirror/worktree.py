@@ -26,6 +26,14 @@ _FILES = ('100644', '100755')
 _STALE_S = 10  # seconds
 
 
+_NOBODY = {
+    'GIT_AUTHOR_NAME': 'hfmirror',
+    'GIT_AUTHOR_EMAIL': 'hfmirror@users.noreply.localhost',
+    'GIT_COMMITTER_NAME': 'hfmirror',
+    'GIT_COMMITTER_EMAIL': 'hfmirror@users.noreply.localhost',
+}
+
+
 class RemoteMoved(errors.ConflictError):
     """The remote's branch is not where we built on."""
 
@@ -46,6 +54,7 @@ class WorkTree:
         self.env = dict(env or {})
         self._git: Repo | None = None
         self._trees: dict[str, Tree] = {}  # by commit: they never change
+        self._names: dict[str, str] | None = None
 
     def fetch(self, commit: str, ref: str) -> None:
         """Have ``commit`` here, the one that ``ref`` (``refs/heads/main``) names on the remote; its parents are not fetched."""
@@ -230,18 +239,14 @@ class WorkTree:
 
     def _identity(self) -> dict[str, str]:
         """Return the environment that names a committer where the person's git has no name for them."""
-        configured = succeeds('var', 'GIT_COMMITTER_IDENT', cwd=self.work) and succeeds(
+        if self._names is None:
+            self._names = {} if self._is_named() else _NOBODY
+        return self._names
+
+    def _is_named(self) -> bool:
+        return succeeds('var', 'GIT_COMMITTER_IDENT', cwd=self.work) and succeeds(
             'var', 'GIT_AUTHOR_IDENT', cwd=self.work
         )
-        if configured:
-            return {}
-        name, email = 'hfmirror', 'hfmirror@users.noreply.localhost'
-        return {
-            'GIT_AUTHOR_NAME': name,
-            'GIT_AUTHOR_EMAIL': email,
-            'GIT_COMMITTER_NAME': name,
-            'GIT_COMMITTER_EMAIL': email,
-        }
 
 
 class _Listed(NamedTuple):

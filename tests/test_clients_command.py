@@ -92,6 +92,7 @@ def test_uploaded_file_comes_back(hub, hf, way, weights, tmp_path):
     assert Path(path).read_bytes() == (weights / 'model.safetensors').read_bytes()
 
 
+@pytest.mark.heavy
 def test_second_version_comes_back(hub, hf, way, weights, tmp_path):
     hf('upload', REPO, weights, '.', **way)
     hf('repos', 'tag', 'create', REPO, 'v1.0.0', **way)
@@ -149,6 +150,7 @@ def test_large_file_goes_in_parts(tmp_path, person, weights):
     assert (tmp_path / 'got/model.safetensors').read_bytes() == (weights / 'model.safetensors').read_bytes()
 
 
+@pytest.mark.heavy
 def test_git_lfs_sends_a_large_file_in_parts_with_the_agent_of_hf(tmp_path, person, monkeypatch):
     content = os.urandom(5 * MB)
     with running_hub(tmp_path / 'parts', multipart_from=2 * MB, part_size=400_000) as hub:

@@ -177,6 +177,7 @@ def test_a_member_packed_in_an_unknown_way_is_said_to_be_closed(tmp_path):
     assert 'unknown way' in look(tmp_path, with_field(as_zip({'a/data.pkl': b'x'}), 10, 99)).closed
 
 
+@pytest.mark.heavy
 def test_a_zip_of_a_million_names_is_not_opened(tmp_path):
     content = as_zip({'a': b''})
     end = content.rindex(b'PK\x05\x06')
@@ -333,6 +334,7 @@ def measured(path):
     return int(grown), int(found), closed.strip(), time.monotonic() - started
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     'head', [b'', b'X\0\0\0\x70', b'\x8e\0\0\0\x70\0\0\0\0', b'V', b'\x80\x04\x8e\0\0\0\x70\0\0\0\0']
 )
@@ -381,6 +383,7 @@ class Counted(io.RawIOBase):
         return size
 
 
+@pytest.mark.heavy
 def test_a_bomb_takes_no_memory(tmp_path):
     packer = zlib.compressobj()
     head = pickle.dumps(b'', 4)[:2] + b'\x8e' + struct.pack('<Q', 1 << 40)
@@ -391,6 +394,7 @@ def test_a_bomb_takes_no_memory(tmp_path):
     assert (found, grown < 30) == (0, True)
 
 
+@pytest.mark.heavy
 def test_a_pickle_of_millions_of_strings_takes_little_memory(tmp_path):
     path = tmp_path / 'vocab.pkl'
     with path.open('wb') as file:
@@ -401,11 +405,13 @@ def test_a_pickle_of_millions_of_strings_takes_little_memory(tmp_path):
     assert (found, closed, grown < 100) == (0, 'None', True)
 
 
+@pytest.mark.heavy
 def test_endless_opcodes_are_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr('hfmirror.gates.opcodes._MOST_STEPS', 1000)
     assert 'too long' in look(tmp_path, b'N0' * 10_000).closed
 
 
+@pytest.mark.heavy
 def test_a_million_names_are_given_up(tmp_path):
     content = b''.join(b'cm%d\nf\n' % number for number in range(20_000))
     assert 'too long' in look(tmp_path, content).closed

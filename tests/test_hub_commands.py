@@ -225,6 +225,7 @@ def test_a_list_of_files_that_lacks_one_fails_the_proof_of_a_push(mirror, folder
     assert 'the Hub lists' in done.err and 'hfmirror verify' in done.err
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('kind', ['dataset', pytest.param('space', marks=pytest.mark.heavy)])
 def test_a_repository_of_another_type(mirror, folder, hub, kind, tmp_path):
     folder.write('README.md', '---\ntitle: Tiny\nsdk: static\n---\n# Tiny\n')
@@ -263,6 +264,7 @@ def test_a_token_that_the_hub_does_not_know(mirror, folder, hub, command):
     assert 'nobodys' not in done.out + done.err
 
 
+@pytest.mark.heavy
 def test_the_token_of_every_command_comes_from_standard_input_too(mirror, on_hub, hub, monkeypatch):
     monkeypatch.delenv('HF_TOKEN')
     for command in (['list-versions', *on_hub], ['verify', *on_hub], ['doctor', *on_hub], ['resume']):
@@ -277,6 +279,7 @@ def test_the_token_of_every_command_comes_from_standard_input_too(mirror, on_hub
         assert 'BAD' not in done.stdout and 'not checked' not in done.stdout
 
 
+@pytest.mark.heavy
 def test_local_work_asks_for_no_token(mirror, folder, hub):
     mirror.push(folder, '--remote', 'local', '--tag', 'v1.0.0')
     broken = {'HF_TOKEN': 'two words'}
@@ -393,6 +396,7 @@ def test_status_shows_what_waits_for_the_hub(mirror, waiting):
     assert row['owned'] and 'adasadas' not in json.dumps(row)
 
 
+@pytest.mark.heavy
 def test_resume_sends_it_as_it_was(mirror, folder, away, waiting, tmp_path):
     shutil.rmtree(folder.path)
     away.start()
@@ -429,6 +433,7 @@ def test_resume_finds_the_token_in_the_project_of_the_folder(mirror, away, waiti
     assert mirror.tags() == ['v1.0.0', 'v2.0.0']
 
 
+@pytest.mark.heavy
 def test_a_release_made_before_the_hub_was_ever_reached(mirror, folder, away):
     away.stop()
     mirror.push(folder, '--remote', 'hub', '--tag', 'v1.0.0', '--private', code=7)

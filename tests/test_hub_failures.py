@@ -137,6 +137,7 @@ MORE = [
 ]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ('where', 'status', 'code', 'words'), [*ANSWERS, *(pytest.param(*row, marks=heavy) for row in MORE)]
 )
@@ -175,6 +176,7 @@ UNDER_A_PAGE = [
 ]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ('where', 'status', 'code', 'words'),
     [row if row[1] in (200, 413) else pytest.param(*row, marks=heavy) for row in UNDER_A_PAGE],
@@ -196,6 +198,7 @@ def test_a_gate_is_told_with_what_opens_it(there, where):
     assert ('accept the conditions' if where != RECEIVE else 'not allowed (HTTP 403)') in done.err
 
 
+@pytest.mark.heavy
 def test_a_batch_that_is_refused_to_git_lfs_alone_is_told_with_its_status(there):
     there.hub.fail(BATCH, 403, times=99, after=3)  # the questions before it may be asked
     assert 'not allowed (HTTP 403): "A test wants the status 403 here"' in there.push(code=4).err
@@ -206,6 +209,7 @@ def test_a_batch_that_is_refused_to_git_lfs_alone_is_told_with_its_status(there)
 # -- when to try again
 
 
+@pytest.mark.heavy
 def test_what_a_server_has_no_time_for_is_tried_again_ever_later(there, tmp_path):
     retry(tmp_path, 2, 0.4)
     asked = times_of(there.hub, LISTED)
@@ -222,6 +226,7 @@ def times_of(hub, what):
     return asked
 
 
+@pytest.mark.heavy
 def test_a_server_is_left_alone_as_long_as_it_asks(there, tmp_path):
     retry(tmp_path, 1)
     asked = times_of(there.hub, LISTED)
@@ -230,6 +235,7 @@ def test_a_server_is_left_alone_as_long_as_it_asks(there, tmp_path):
     assert asked[1] - asked[0] >= 1
 
 
+@pytest.mark.heavy
 def test_what_git_does_not_tell_of_a_pause_the_hub_is_asked(there, tmp_path):
     retry(tmp_path, 1)
     asked = times_of(there.hub, RECEIVE)
@@ -247,6 +253,7 @@ def test_a_long_pause_is_not_waited_for(there, tmp_path):
     assert there.waits() == ['v1.0.0']
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(('where', 'status'), [(LISTED, 403), (RECEIVE, 401), (RECEIVE, 413)])
 def test_a_refusal_is_not_tried_again(there, tmp_path, where, status):
     retry(tmp_path, 3)
@@ -282,6 +289,7 @@ def test_no_token(there):
     assert 'no token found' in done.err and 'hf auth login' in done.err
 
 
+@pytest.mark.heavy
 def test_a_private_repository_of_somebody_else_is_one_they_may_not_write(first):
     first.create(private=True)
     assert 'bob' in first.push(code=4, env={'HF_TOKEN': new_user(first.hub, 'bob')}).err
@@ -301,6 +309,7 @@ def test_a_repository_of_another_type(first):
 # -- no answer
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('received', [None, 0], ids=['cut', 'reset'])
 @pytest.mark.parametrize(
     'where', [REFS, RECEIVE, pytest.param(BATCH, marks=heavy), pytest.param(LISTED, marks=heavy)]
@@ -327,6 +336,7 @@ def test_an_upload_that_breaks_off_goes_on_with_the_objects_that_are_left(there)
     assert len(there.mirror.objects()) == 4
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ('endpoint', 'words'),
     [
@@ -340,6 +350,7 @@ def test_an_address_where_nobody_is(first, endpoint, words):
     assert first.waits() == ['v1.0.0']
 
 
+@pytest.mark.heavy
 def test_an_address_of_an_unknown_authority_is_not_tried_again(first, tls, tmp_path):
     retry(tmp_path, 3)
     done = first.push(code=7, env={'HF_ENDPOINT': tls})
@@ -400,6 +411,7 @@ class _Proxy(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ('scheme', 'status', 'code', 'words'),
     [
@@ -427,6 +439,7 @@ def slow(hub, mirror, folder, monkeypatch):
     return pusher
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('where', [REFS, pytest.param(RECEIVE, marks=heavy)])
 def test_a_server_that_stalls(slow, where):
     slow.hub.delay(where, 12, times=99)
@@ -441,6 +454,7 @@ def test_a_server_that_stalls_for_an_object(slow):
     assert 'no answer in time' in slow.push(code=7).err
 
 
+@pytest.mark.heavy
 def test_a_first_release_that_waited_creates_its_repository(first):
     first.push(code=7, env={'HF_HUB_OFFLINE': '1'})
     first.mirror.run('resume', code=0)
@@ -470,6 +484,7 @@ def test_a_tag_that_shows_other_files_is_no_release(there):
     assert 'config.json' in done.err and 'hfmirror verify v1.0.0' in done.err
 
 
+@pytest.mark.heavy
 def test_a_list_without_the_files_is_no_release(there):
     there.hub.fail(LISTED, 200, body=b'[]', content_type='application/json')
     assert 'hfmirror verify v1.0.0' in there.push(code=3).err

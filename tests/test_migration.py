@@ -74,6 +74,7 @@ def run(place, code, tmp_path):
     assert done.returncode == 0, f'{code}\n{done.stdout}\n{done.stderr}'
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('code', programs('+'))
 def test_the_new_lines_run(place, code, tmp_path):
     before = place.git('for-each-ref')
@@ -88,17 +89,20 @@ def test_the_old_lines_run(place, code, tmp_path):
     run(place, code, tmp_path)
 
 
+@pytest.mark.heavy
 def test_every_block_is_run():
     assert {block.kind for block in blocks()} <= {'diff', 'python'}
     assert len(programs('+')) == len(blocks())
 
 
+@pytest.mark.heavy
 def test_a_script_of_the_old_class_runs_with_one_line_changed(place, tmp_path):
     (old,) = [block.side('-') for block in blocks() if 'notes.txt' in block.text]
     run(place, old.replace('from huggingface_hub import', 'from hfmirror import'), tmp_path)
     assert place.messages()[0] == 'Notes'
 
 
+@pytest.mark.heavy
 def test_both_ways_of_a_tag_end_at_the_same_commit(place, tmp_path):
     (block,) = [block for block in blocks() if 'v1.0.1' in block.text]
     run(place, block.side('-'), tmp_path)
@@ -108,6 +112,7 @@ def test_both_ways_of_a_tag_end_at_the_same_commit(place, tmp_path):
     assert place.git('rev-parse', 'v1.0.1^{commit}') == old
 
 
+@pytest.mark.heavy
 def test_both_ways_to_fetch_a_version_give_the_same_files(place, tmp_path):
     (block,) = [block for block in blocks() if 'hfmirror pull v1.0.0 --to fresh' in block.text]
     run(place, block.side('-').replace('fresh', 'old'), tmp_path)

@@ -61,18 +61,21 @@ def stored(clone):
 # -- what goes to git-lfs
 
 
+@pytest.mark.heavy
 def test_several_patterns_are_one_edit(clone):
     clone.lfs_track(['*.one', '*.two', '*.one'])
     lines = (clone / '.gitattributes').read_text().splitlines()[-2:]
     assert [line.split()[0] for line in lines] == ['*.one', '*.two']
 
 
+@pytest.mark.heavy
 def test_a_pattern_that_is_there_is_not_written_again(clone):
     before = (clone / '.gitattributes').read_bytes()
     clone.lfs_track('*.bin')
     assert (clone / '.gitattributes').read_bytes() == before
 
 
+@pytest.mark.heavy
 def test_untracking_takes_out_what_git_lfs_wrote(clone):
     git('lfs', 'track', 'my file.x', '*.y', cwd=clone)
     git('lfs', 'track', '--filename', 'z[1].x', cwd=clone)
@@ -80,12 +83,14 @@ def test_untracking_takes_out_what_git_lfs_wrote(clone):
     assert not any(is_tracked_with_lfs(clone / name) for name in ('my file.x', 'a.y', 'z[1].x'))
 
 
+@pytest.mark.heavy
 def test_git_lfs_untracks_what_we_wrote(clone):
     clone.lfs_track(['my file.x', '*.y'])
     git('lfs', 'untrack', 'my file.x', '*.y', cwd=clone)
     assert not any(is_tracked_with_lfs(clone / name) for name in ('my file.x', 'a.y'))
 
 
+@pytest.mark.heavy
 def test_other_lines_of_gitattributes_stay(clone):
     (clone / '.gitattributes').write_bytes(
         b'# mine\r\n*.x text eol=crlf\r\n*.y filter=lfs diff=lfs merge=lfs -text'
@@ -97,6 +102,7 @@ def test_other_lines_of_gitattributes_stay(clone):
     )
 
 
+@pytest.mark.heavy
 def test_large_files_are_tracked_and_others_are_not(clone):
     (clone / 'large.txt').write_bytes(TEXT)
     (clone / 'small.txt').write_bytes(b'small')
@@ -105,6 +111,7 @@ def test_large_files_are_tracked_and_others_are_not(clone):
     assert not is_tracked_with_lfs(clone / 'small.txt')
 
 
+@pytest.mark.heavy
 def test_only_the_folder_that_is_named_is_tracked(clone):
     for folder in ('one', 'two'):
         (clone / folder).mkdir()
@@ -113,6 +120,7 @@ def test_only_the_folder_that_is_named_is_tracked(clone):
     assert not is_tracked_with_lfs(clone / 'two' / 'large.txt')
 
 
+@pytest.mark.heavy
 def test_binary_files_are_tracked_by_their_content(clone):
     (clone / 'binary.txt').write_bytes(BINARY)
     (clone / 'text.dat').write_text('text')
@@ -120,12 +128,14 @@ def test_binary_files_are_tracked_by_their_content(clone):
     assert clone.auto_track_binary_files() == ['binary.txt']
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('content', [BINARY, b'\x7f', b'\x1a'])
 def test_a_byte_that_no_text_has_makes_a_file_binary(tmp_path, content):
     (tmp_path / 'x').write_bytes(b'text' + content)
     assert is_binary_file(tmp_path / 'x')
 
 
+@pytest.mark.heavy
 def test_ignored_files_are_left_alone(clone):
     (clone / '.gitignore').write_text('*.tmp\n')
     (clone / 'sub').mkdir()
@@ -136,6 +146,7 @@ def test_ignored_files_are_left_alone(clone):
     assert clone.auto_track_large_files() == clone.auto_track_binary_files() == []
 
 
+@pytest.mark.heavy
 def test_links_are_no_large_files(clone, tmp_path):
     (tmp_path / 'elsewhere').write_bytes(TEXT)
     (clone / 'link.txt').symlink_to(tmp_path / 'elsewhere')
@@ -143,6 +154,7 @@ def test_links_are_no_large_files(clone, tmp_path):
     assert git('ls-files', '-s', 'link.txt', cwd=clone).startswith('120000')
 
 
+@pytest.mark.heavy
 def test_git_add_tracks_when_it_is_told_to(clone):
     (clone / 'large.txt').write_bytes(TEXT)
     (clone / 'binary.txt').write_bytes(BINARY)
@@ -151,12 +163,14 @@ def test_git_add_tracks_when_it_is_told_to(clone):
     assert staged(clone, 'binary.txt') == pointer(BINARY)
 
 
+@pytest.mark.heavy
 def test_git_add_does_not_track_by_itself(clone):
     (clone / 'binary.txt').write_bytes(BINARY)
     clone.git_add()
     assert staged(clone, 'binary.txt') == BINARY
 
 
+@pytest.mark.heavy
 def test_adding_one_folder_adds_what_tracks_its_files(clone):
     (clone / 'sub').mkdir()
     (clone / 'sub' / 'binary.txt').write_bytes(BINARY)
@@ -165,6 +179,7 @@ def test_adding_one_folder_adds_what_tracks_its_files(clone):
     assert clone.is_repo_clean()
 
 
+@pytest.mark.heavy
 def test_a_file_that_was_large_and_deleted_is_plain_when_it_is_small(clone):
     (clone / 'file.txt').write_bytes(TEXT)
     clone.git_add(auto_lfs_track=True)
@@ -180,12 +195,14 @@ def test_a_file_that_was_large_and_deleted_is_plain_when_it_is_small(clone):
 # -- there and back
 
 
+@pytest.mark.heavy
 def test_without_large_files_their_pointers_stand_there(place, clone):
     other = place.clone('other', skip_lfs_files=True)
     assert (other / 'model.bin').read_bytes() == pointer(WEIGHTS)
     assert other.is_repo_clean()
 
 
+@pytest.mark.heavy
 def test_a_clone_without_large_files_gets_none_by_a_checkout(place, clone):
     clone.git_checkout('new', create_branch_ok=True)
     (clone / 'model.bin').write_bytes(LARGE)
@@ -195,12 +212,14 @@ def test_a_clone_without_large_files_gets_none_by_a_checkout(place, clone):
     assert (other / 'model.bin').read_bytes() == pointer(LARGE)
 
 
+@pytest.mark.heavy
 def test_large_files_come_when_they_are_asked_for(place, clone):
     other = place.clone('other', skip_lfs_files=True)
     other.git_pull(lfs=True)
     assert (other / 'model.bin').read_bytes() == WEIGHTS
 
 
+@pytest.mark.heavy
 def test_a_small_file_is_pushed_from_a_clone_without_large_files(place, clone):
     other = place.clone('other', skip_lfs_files=True)
     with other.commit('a tokenizer') as folder:
@@ -209,6 +228,7 @@ def test_a_small_file_is_pushed_from_a_clone_without_large_files(place, clone):
     assert place.files() >= {'tokenizer.json', 'model.bin'}
 
 
+@pytest.mark.heavy
 def test_a_checkout_brings_the_large_files_of_a_branch(place, clone):
     clone.git_checkout('new', create_branch_ok=True)
     (clone / 'model.bin').write_bytes(LARGE)
@@ -218,6 +238,7 @@ def test_a_checkout_brings_the_large_files_of_a_branch(place, clone):
     assert (other / 'model.bin').read_bytes() == LARGE
 
 
+@pytest.mark.heavy
 def test_a_pull_brings_large_files(place, clone):
     other = place.clone('other')
     (clone / 'model.bin').write_bytes(LARGE)
@@ -226,6 +247,7 @@ def test_a_pull_brings_large_files(place, clone):
     assert (other / 'model.bin').read_bytes() == LARGE
 
 
+@pytest.mark.heavy
 def test_a_push_of_what_is_nowhere_says_so(place, clone, tmp_path):
     other = place.clone('other', skip_lfs_files=True)
     git('init', '-q', '--bare', '-b', 'main', tmp_path / 'new.git')
@@ -235,6 +257,7 @@ def test_a_push_of_what_is_nowhere_says_so(place, clone, tmp_path):
     assert git('for-each-ref', cwd=tmp_path / 'new.git') == ''
 
 
+@pytest.mark.heavy
 def test_an_object_that_the_remote_lost_is_sent_again(place, clone):
     for path in (place.path / 'lfs' / 'objects').glob('*/*/*'):
         path.unlink()
@@ -243,6 +266,7 @@ def test_an_object_that_the_remote_lost_is_sent_again(place, clone):
     assert place.objects() == {hashlib.sha256(WEIGHTS).hexdigest()}
 
 
+@pytest.mark.heavy
 def test_objects_are_there_before_the_branch_moves(place, clone, shared_hub):
     seen = []
     shared_hub.when('POST /git-receive-pack', lambda: seen.append(place.objects()))
@@ -251,6 +275,7 @@ def test_objects_are_there_before_the_branch_moves(place, clone, shared_hub):
     assert hashlib.sha256(LARGE).hexdigest() in seen[0]
 
 
+@pytest.mark.heavy
 def test_when_an_object_does_not_arrive_the_branch_stays(place, clone, shared_hub):
     before = place.head()
     git('config', 'lfs.transfer.maxretries', '1', cwd=clone)
@@ -264,6 +289,7 @@ def test_when_an_object_does_not_arrive_the_branch_stays(place, clone, shared_hu
     assert place.head() == clone.git_head_hash()
 
 
+@pytest.mark.heavy
 def test_pruning_leaves_what_is_current(clone):
     for content in (LARGE, LARGE[1:]):
         (clone / 'model.bin').write_bytes(content)
@@ -275,6 +301,7 @@ def test_pruning_leaves_what_is_current(clone):
     assert set(stored(clone)) == {hashlib.sha256(LARGE[1:]).hexdigest()}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('blocking', [True, False])
 def test_a_push_prunes_when_it_is_told_to(clone, blocking):
     (clone / 'model.bin').write_bytes(LARGE)
@@ -285,6 +312,7 @@ def test_a_push_prunes_when_it_is_told_to(clone, blocking):
     assert set(stored(clone)) == {hashlib.sha256(LARGE[1:]).hexdigest()}
 
 
+@pytest.mark.heavy
 def test_pruning_never_takes_what_is_not_committed_yet(clone):
     (clone / 'model.bin').write_bytes(LARGE)
     clone.git_add()
@@ -295,6 +323,7 @@ def test_pruning_never_takes_what_is_not_committed_yet(clone):
 # -- adding large files
 
 
+@pytest.mark.heavy
 def test_a_large_file_is_added_as_git_lfs_adds_it(alone, tmp_path):
     (alone / 'model.bin').write_bytes(LARGE)
     alone.git_add()
@@ -308,6 +337,7 @@ def test_a_large_file_is_added_as_git_lfs_adds_it(alone, tmp_path):
     assert git('lfs', 'fsck', cwd=alone) == 'Git LFS fsck OK'
 
 
+@pytest.mark.heavy
 def test_no_file_goes_through_git_lfs(alone, monkeypatch, tmp_path):
     (alone / 'model.bin').write_bytes(LARGE)
     os.utime(alone / 'model.bin', (1e9, 1e9))
@@ -318,6 +348,7 @@ def test_no_file_goes_through_git_lfs(alone, monkeypatch, tmp_path):
     assert 'filter-process' not in (tmp_path / 'trace').read_text()
 
 
+@pytest.mark.heavy
 def test_a_file_that_is_known_is_not_read_again(alone, monkeypatch):
     (alone / 'model.bin').write_bytes(LARGE)
     os.utime(alone / 'model.bin', (1e9, 1e9))
@@ -330,6 +361,7 @@ def test_a_file_that_is_known_is_not_read_again(alone, monkeypatch):
     assert staged(alone, 'model.bin') == pointer(LARGE)
 
 
+@pytest.mark.heavy
 def test_a_known_file_whose_object_was_removed_is_stored_again(alone):
     (alone / 'model.bin').write_bytes(LARGE)
     os.utime(alone / 'model.bin', (1e9, 1e9))
@@ -341,6 +373,7 @@ def test_a_known_file_whose_object_was_removed_is_stored_again(alone):
     assert set(stored(alone)) == {hashlib.sha256(LARGE).hexdigest()}
 
 
+@pytest.mark.heavy
 def test_the_stored_object_is_a_copy(alone):
     (alone / 'model.bin').write_bytes(LARGE)
     alone.git_add()
@@ -350,6 +383,7 @@ def test_the_stored_object_is_a_copy(alone):
     assert path.read_bytes() == LARGE
 
 
+@pytest.mark.heavy
 def test_a_file_that_is_written_while_it_is_added_is_read_again(alone, monkeypatch):
     (alone / 'model.bin').write_bytes(LARGE)
     index = adding._index
@@ -365,6 +399,7 @@ def test_a_file_that_is_written_while_it_is_added_is_read_again(alone, monkeypat
     assert set(stored(alone)) >= {hashlib.sha256(LARGE[::-1]).hexdigest()}
 
 
+@pytest.mark.heavy
 def test_where_it_cannot_be_done_git_adds_the_file_itself(alone):
     git('config', 'core.splitIndex', 'true', cwd=alone)
     (alone / 'a.txt').write_text('a')
@@ -376,6 +411,7 @@ def test_where_it_cannot_be_done_git_adds_the_file_itself(alone):
     assert git('ls-files', cwd=alone).split() == ['.gitattributes', 'a.txt', 'model.bin']
 
 
+@pytest.mark.heavy
 def test_a_large_file_in_a_linked_work_tree(alone, tmp_path):
     (alone / 'a.txt').write_text('a')
     alone.git_add()
@@ -388,12 +424,14 @@ def test_a_large_file_in_a_linked_work_tree(alone, tmp_path):
     assert git('lfs', 'fsck', cwd=linked) == 'Git LFS fsck OK'
 
 
+@pytest.mark.heavy
 def test_a_pointer_that_was_put_there_stays_one(alone):
     (alone / 'model.bin').write_bytes(pointer(LARGE))
     alone.git_add()
     assert staged(alone, 'model.bin') == pointer(LARGE)
 
 
+@pytest.mark.heavy
 def test_executable_large_files_stay_executable(alone):
     (alone / 'run.bin').write_bytes(LARGE)
     (alone / 'run.bin').chmod(0o755)
@@ -401,6 +439,7 @@ def test_executable_large_files_stay_executable(alone):
     assert git('ls-files', '-s', 'run.bin', cwd=alone).startswith('100755')
 
 
+@pytest.mark.heavy
 def test_attributes_that_the_person_set_for_themselves_stay(alone):
     info = Path(alone, '.git', 'info', 'attributes')
     info.parent.mkdir(exist_ok=True)
@@ -411,6 +450,7 @@ def test_attributes_that_the_person_set_for_themselves_stay(alone):
     assert info.read_text() == '*.bin -filter\n'
 
 
+@pytest.mark.heavy
 def test_a_large_file_that_replaces_a_folder(alone):
     (alone / 'model.bin').mkdir()
     (alone / 'model.bin' / 'part.txt').write_text('x')
@@ -426,6 +466,7 @@ def test_a_large_file_that_replaces_a_folder(alone):
 # -- what git-lfs writes when it fails
 
 
+@pytest.mark.heavy
 def test_a_report_of_git_lfs_about_a_failing_server_is_not_kept_since_it_has_the_token(
     shared_hub, place, clone
 ):

@@ -131,6 +131,7 @@ def test_a_release_and_all_that_is_asked_of_it(place):
     assert 'git push' in commands and 'git-lfs push' in commands  # the search has seen them
 
 
+@pytest.mark.heavy
 def test_the_token_is_on_no_file_of_the_server_either(place):
     place.push()
     place.run('whoami')
@@ -153,6 +154,7 @@ FAILURES = {
 }
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('failure', FAILURES.values(), ids=FAILURES)
 def test_a_status(place, failure):
     what, status, after, code = failure
@@ -166,6 +168,7 @@ def test_a_status(place, failure):
     place.assert_clean()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('what', ['GET /info/refs', 'POST /info/lfs', 'PUT', 'POST /git-receive-pack'])
 def test_a_connection_that_breaks(place, what):
     place.hub.cut(what, received=0, times=99)
@@ -173,12 +176,14 @@ def test_a_connection_that_breaks(place, what):
     place.assert_clean()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('endpoint', ['http://127.0.0.1:1', 'http://nosuch.invalid'])
 def test_nobody_there(place, endpoint):
     place.push(code=7, env={'HF_ENDPOINT': endpoint})
     place.assert_clean()
 
 
+@pytest.mark.heavy
 def test_an_address_that_sends_elsewhere(place):
     elsewhere = {'Location': 'http://127.0.0.1:1/elsewhere'}
     place.hub.fail('GET /info/refs', 302, times=99, headers=elsewhere)
@@ -195,6 +200,7 @@ def test_an_error_that_nobody_expected(place, tmp_path):
     place.assert_clean()
 
 
+@pytest.mark.heavy
 def test_a_token_that_was_given_to_the_command_alone(place):
     where = ('--remote', 'hub', '--repo', NAME, '--token', '-')
     place.run('push', place.folder, *where, env={'HF_TOKEN': ''}, stdin=place.hub.token)

@@ -120,6 +120,7 @@ def test_a_large_file_goes_in_parts_and_arrives_whole(served, mirror, large):
     mirror.run('verify', 'v1.0.0', *TO_HUB, code=0)
 
 
+@pytest.mark.heavy
 def test_what_was_sent_in_parts_is_not_sent_again(served, mirror, large):
     push(mirror, large)
     large.write('config.json', '{}')
@@ -128,12 +129,14 @@ def test_what_was_sent_in_parts_is_not_sent_again(served, mirror, large):
     assert served.requests('PUT') == []
 
 
+@pytest.mark.heavy
 def test_a_folder_of_small_files_needs_no_other_program(served, mirror, folder, elsewhere):
     program(elsewhere / 'path' / 'hf', 'echo broken >&2; exit 1')
     run_elsewhere(elsewhere, mirror, 'push', folder, *TO_HUB)
     assert len(served.requests('PUT /objects/')) == 1
 
 
+@pytest.mark.heavy
 def test_directories_with_blanks_quotes_and_letters_of_any_kind(served, mirror, large, elsewhere, tmp_path):
     log = tmp_path / 'started'
     recorded(elsewhere / 'hf', log, Path(REAL_PYTHON).parent / 'hf')
@@ -143,6 +146,7 @@ def test_directories_with_blanks_quotes_and_letters_of_any_kind(served, mirror, 
     assert objects(served)[sha256(LARGE)] == LARGE
 
 
+@pytest.mark.heavy
 def test_no_more_programs_are_started_than_there_are_objects(served, mirror, large, elsewhere, tmp_path):
     log = tmp_path / 'started'
     recorded(elsewhere / 'hf', log, Path(REAL_PYTHON).parent / 'hf')
@@ -150,6 +154,7 @@ def test_no_more_programs_are_started_than_there_are_objects(served, mirror, lar
     assert len(log.read_text().splitlines()) == len(objects(served)) == 2
 
 
+@pytest.mark.heavy
 def test_without_the_program_a_hub_that_takes_it_gets_the_file_whole(served, mirror, large, elsewhere):
     run_elsewhere(elsewhere, mirror, 'push', large, *TO_HUB)
     assert parts(served) == [] and objects(served)[sha256(LARGE)] == LARGE
@@ -177,6 +182,7 @@ def run_elsewhere(elsewhere, mirror, *args, **env):
 # -- interrupted
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('what', ['PUT /multipart/', 'POST /multipart/'])
 def test_a_refused_part_or_end_is_sent_again(served, mirror, large, project, what):
     served.fail(what, 503, after=1 if what.startswith('PUT') else 0)
@@ -184,12 +190,14 @@ def test_a_refused_part_or_end_is_sent_again(served, mirror, large, project, wha
     assert done['status'] == 'pushed' and objects(served)[sha256(LARGE)] == LARGE
 
 
+@pytest.mark.heavy
 def test_a_connection_that_breaks_within_a_part_is_made_again(served, mirror, large, project):
     served.cut(f'PUT /multipart/{sha256(LARGE)}', received=PART // 2)
     (done,) = push(mirror, large, '--config', 'config.yaml')
     assert done['status'] == 'pushed' and objects(served)[sha256(LARGE)] == LARGE
 
 
+@pytest.mark.heavy
 def test_parts_that_never_arrive_let_the_release_wait(served, mirror, large, project):
     served.fail('PUT /multipart/', 503, times=100)
     done = push(mirror, large, '--config', 'config.yaml', code=7)
@@ -201,6 +209,7 @@ def test_parts_that_never_arrive_let_the_release_wait(served, mirror, large, pro
     assert objects(served)[sha256(LARGE)] == LARGE
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(sys.platform == 'win32', reason='SIGKILL and process groups are POSIX')
 def test_a_push_that_is_killed_between_two_parts_is_done_by_the_next(served, mirror, large):
     served.delay(f'PUT /multipart/{sha256(LARGE)}', 0.3, times=100)
@@ -240,6 +249,7 @@ def test_memory_does_not_grow_with_the_file(served, mirror, folder):
 # -- what the Hub would not take
 
 
+@pytest.mark.heavy
 def test_a_file_over_the_limit_is_named_before_anything_is_sent(tmp_path, mirror, folder, monkeypatch):
     folder.write('larger.bin', os.urandom(300_000))
     folder.write('große Gewichte.bin', os.urandom(200_000))
@@ -367,6 +377,7 @@ def test_git_xet_is_left_alone_where_a_person_turned_xet_off(elsewhere, monkeypa
     assert transfers.offered() == ['basic']
 
 
+@pytest.mark.heavy
 def test_a_hub_that_does_not_want_xet_gets_the_file_all_the_same(
     served, mirror, large, tmp_path, monkeypatch
 ):

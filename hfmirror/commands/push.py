@@ -43,8 +43,11 @@ def push(
 ) -> list[Release | Unreleased]:
     """Release one folder on every target; returns what came of each. Raises the error of the only one."""
     from hfmirror import place, release
+    from hfmirror.hub import NO_TOKEN
     from hfmirror.statcache import CommandCache
 
+    if token is None and all(target.endpoint is not None for target in targets):
+        raise errors.AuthError(f'--remote hub: {NO_TOKEN}')
     done: dict[Target, Release | Unreleased] = {}
     with closing(CommandCache(home.cache / 'files.sqlite')) as cache:
         # Directories first: their objects are copied while they are hashed, and nothing is read for the others.
