@@ -16,7 +16,7 @@ from typing import NoReturn
 from urllib.parse import urlsplit
 
 from hfmirror import errors, gitcmd
-from hfmirror.config import PROJECT_FILE
+from hfmirror.config.places import PROJECT_FILE
 
 VARIABLES = ('HF_TOKEN', 'HUGGINGFACE_TOKEN', 'HUGGING_FACE_HUB_TOKEN')
 DEFAULT_ENDPOINT = 'https://huggingface.co'

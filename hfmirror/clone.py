@@ -22,7 +22,7 @@ from tempfile import mkdtemp
 
 from hfmirror import clonedir, durable, errors, lfs, output
 from hfmirror.auth import Token
-from hfmirror.config import Home
+from hfmirror.config.places import Home
 from hfmirror.fastimport import Content, commit_stream
 from hfmirror.gitcmd import GitFailed, git, git_bytes
 from hfmirror.hub import Hub, hub_of, require_online

@@ -10,8 +10,9 @@ from typing import NamedTuple
 from hfmirror import errors, lfs, message, naming, output
 from hfmirror.card import card, lint
 from hfmirror.card.about import About
+from hfmirror.card.additions import NOTHING, Additions
 from hfmirror.clone import Clone
-from hfmirror.config import Config
+from hfmirror.config.config import Config
 from hfmirror.facts.facts import Facts, read_facts
 from hfmirror.fastimport import Content
 from hfmirror.fingerprint import Reader, steadily
@@ -20,7 +21,7 @@ from hfmirror.gates.gate import Allowed, require_clean
 from hfmirror.gates.scanning import scan_texts
 from hfmirror.layout import Laid, lay_out
 from hfmirror.naming import Choice, Name
-from hfmirror.origin import origin_of
+from hfmirror.origin import NO_ORIGIN, origin_of
 from hfmirror.outbox import Entry as Waiting
 from hfmirror.outbox import Held, Outbox, new_id, now
 from hfmirror.readme import ownership
@@ -45,6 +46,11 @@ class Request(NamedTuple):
     private: bool | None = None  # of a repository that this push creates
     create: bool = True  # whether it may
     allowed: Allowed = Allowed()  # what the gates let through
+    template: str | None = None  # of the commit message, where there is no message; see message.from_template
+    item: str | None = None  # what it calls item_type
+    experiment: str | None = None  # and experiment_name
+    additions: Additions = NOTHING  # what the card says besides
+    tells_origin: bool = True  # whether the commit of the training code is told
 
 
 class Plan(NamedTuple):
@@ -173,6 +179,7 @@ def _card(
         history=history,
         url=None if target.path is not None else target.url,
         path_in_repo=request.path_in_repo,
+        additions=request.additions,
     )
     return card.render(facts, about, base=base, source=source)
 
@@ -278,12 +285,13 @@ def _history(repository: Clone, refs: Refs, prefix: str) -> list[VersionInfo]:
 def _notes(
     target: Target, request: Request, plan: Plan, tree: Tree, facts: Facts, history: Sequence[VersionInfo]
 ) -> message.Notes:
-    origin = origin_of(request.folder.root)
+    origin = origin_of(request.folder.root) if request.tells_origin else NO_ORIGIN
+    experiment = plan.name.experiment or request.experiment
     return message.Notes(
         repo_type=target.repo_type,
         repo_id=target.repo_id,
         version=plan.name.tag,
-        experiment=plan.name.experiment,
+        experiment=experiment,
         changes=compare(plan.head, tree),
         files=len(tree),
         size=total_size(tree),
@@ -291,5 +299,18 @@ def _notes(
         previous=history[0] if history else None,
         source_commit=origin.commit,
         source_dirty=origin.dirty,
-        text=request.message,
+        text=request.message or _templated(target, request, plan, experiment),
+    )
+
+
+def _templated(target: Target, request: Request, plan: Plan, experiment: str | None) -> str | None:
+    """Return the first line of the commit where its form is configured."""
+    if request.template is None:
+        return None
+    name = target.repo_id.rpartition('/')[2]
+    return message.from_template(
+        request.template,
+        item_type=request.item or target.repo_type,
+        experiment_name=experiment or name,
+        version=plan.name.tag or '',
     )

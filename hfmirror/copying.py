@@ -15,24 +15,31 @@ from collections.abc import Callable
 from typing import IO
 
 BLOCK = 1024 * 1024  # bytes, a multiple of every disk's block
-_ALIGNED = 4096  # bytes; lengths and memory of a direct write are multiples of it (open(2), O_DIRECT)
+ALIGNED = 4096  # bytes; lengths and memory of a direct write are multiples of it (open(2), O_DIRECT)
 LARGE = 8 * 1024 * 1024  # bytes; less is not worth it
 _F_NOCACHE = 48  # fcntl(2) of macOS
 
 
 def copy_hashed(
-    source: IO[bytes], sink: IO[bytes] | None, advance: Callable[[int], None] | None = None
+    source: IO[bytes],
+    sink: IO[bytes] | None,
+    advance: Callable[[int], None] | None = None,
+    *,
+    block_size: int = BLOCK,
 ) -> str:
-    """Read the file ``source`` to its end once, write it to ``sink`` if given, and return the sha256."""
+    """Read the file ``source`` to its end once, write it to ``sink`` if given, and return the sha256.
+
+    ``block_size`` bytes are read at a time, a multiple of a disk's block.
+    """
     digest = hashlib.sha256()
-    block = memoryview(mmap.mmap(-1, BLOCK))  # memory of its own pages, as a direct write needs it
+    block = memoryview(mmap.mmap(-1, block_size))  # memory of its own pages, as a direct write needs it
     if sink is not None and os.fstat(source.fileno()).st_size >= LARGE:
         past_cache(sink, on=True)
     # `readinto` of an unbuffered file: no bytes object is made for each block.
     while length := source.readinto(block):  # type: ignore[attr-defined]
         digest.update(block[:length])
         if sink is not None:
-            if length % _ALIGNED:  # the end of the file
+            if length % ALIGNED:  # the end of the file
                 past_cache(sink, on=False)
             write_all(sink, block[:length])
         if advance is not None:

@@ -28,10 +28,14 @@ class Begun(RemoteMoved):
 
 
 class Retry(NamedTuple):
-    """How often and after how many seconds to try again; the wait doubles each time, with jitter."""
+    """How often and after how many seconds to try again; the wait doubles each time, with jitter.
+
+    ``resumes``: whether a download goes on where it was interrupted.
+    """
 
     times: int = 3
     delay_s: float = 2.0
+    resumes: bool = True
 
 
 def deliver(repository: Clone, outbox: Outbox, entry: Entry, retry: Retry, *, is_new: bool = False) -> Entry:

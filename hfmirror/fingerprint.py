@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, NamedTuple, TypeVar
 
 from hfmirror import errors, lfs, output
-from hfmirror.copying import copy_hashed, write_all
+from hfmirror.copying import ALIGNED, BLOCK, copy_hashed, write_all
 from hfmirror.folder import SourceFile
 from hfmirror.statcache import Known, Stamp, StatCache
 from hfmirror.store import ObjectStore
@@ -44,8 +44,11 @@ class Job(NamedTuple):
 class Reader:
     """Reads files for their oids. With a ``store``, jobs that ask for it are copied into it while they are hashed."""
 
-    def __init__(self, cache: StatCache, store: ObjectStore | None = None, *, jobs: int = 0) -> None:
+    def __init__(
+        self, cache: StatCache, store: ObjectStore | None = None, *, jobs: int = 0, block_size: int = BLOCK
+    ) -> None:
         self.cache, self.store = cache, store
+        self._block_size = max(block_size - block_size % ALIGNED, ALIGNED)
         self._stop = threading.Event()
         self.threads = jobs or len(
             os.sched_getaffinity(0) if hasattr(os, 'sched_getaffinity') else range(os.cpu_count() or 1)
@@ -92,10 +95,10 @@ class Reader:
 
     def _large(self, file: IO[bytes], job: Job, advance: Callable[[int], None]) -> Known:
         if self.store is None or not job.copy():
-            oid = copy_hashed(file, None, advance)
+            oid = copy_hashed(file, None, advance, block_size=self._block_size)
         else:
             with self.store.temporary() as copy:
-                oid = copy_hashed(file, copy, advance)
+                oid = copy_hashed(file, copy, advance, block_size=self._block_size)
                 # Flushed here, in this thread, while the other one goes on reading.
                 os.fsync(copy.fileno())
                 self.store.add(copy, oid)

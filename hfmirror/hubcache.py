@@ -99,15 +99,15 @@ class HubCache:
         durable.flush([path.parent])
 
 
-def cache_of(target: Target) -> HubCache:
-    """Return the cache of a repository, where huggingface_hub would look for it: ``HF_HUB_CACHE``, or below ``HF_HOME``.
+def cache_of(target: Target, folder: str | None = None) -> HubCache:
+    """Return the cache of a repository: in ``folder``, else where huggingface_hub looks: ``HF_HUB_CACHE``, or below ``HF_HOME``.
 
     Raises UsageError when a file is there.
     """
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
-    root = Path(constants.HF_HUB_CACHE).expanduser().resolve()
+    root = Path(folder or constants.HF_HUB_CACHE).expanduser().resolve()
     try:
         root.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as e:
@@ -140,15 +140,19 @@ def pull(
     return fetcher.fetched
 
 
-def python_line(target: Target, found: Found, snapshot: Path) -> str:
-    """Return the line of Python that uses what was pulled, of transformers when it is a model for it."""
+def python_line(target: Target, found: Found, snapshot: Path, folder: str | None = None) -> str:
+    """Return the line of Python that uses what was pulled, of transformers when it is a model for it.
+
+    ``folder`` is the cache when it is not where the library looks by itself.
+    """
+    where = f', cache_dir={folder!r}' if folder else ''
     if target.repo_type == 'model' and not found.path and _names_a_model_type(snapshot / 'config.json'):
-        return f'AutoModel.from_pretrained({target.repo_id!r}, revision={found.tag!r})'
+        return f'AutoModel.from_pretrained({target.repo_id!r}, revision={found.tag!r}{where})'
     kind = f', repo_type={target.repo_type!r}' if target.repo_type != 'model' else ''
     if found.path in found.tree:
-        return f'hf_hub_download({target.repo_id!r}, {found.path!r}{kind}, revision={found.tag!r})'
+        return f'hf_hub_download({target.repo_id!r}, {found.path!r}{kind}, revision={found.tag!r}{where})'
     part = f', allow_patterns={glob.escape(found.path) + "/*"!r}' if found.path else ''
-    return f'snapshot_download({target.repo_id!r}{kind}, revision={found.tag!r}{part})'
+    return f'snapshot_download({target.repo_id!r}{kind}, revision={found.tag!r}{part}{where})'
 
 
 def _names_a_model_type(path: Path) -> bool:

@@ -21,11 +21,16 @@ from hfmirror import __version__
 COMMANDS = {
     'push': 'Make a release of a folder and prove that it arrived.',
     'list-versions': 'List the versions of a repository, newest first.',
+    'sync': 'Publish a training run: model, configuration and results.',
+    'list-experiments': 'List the experiments of a project, with their metrics.',
     'pull': 'Fetch the files of a version.',
     'verify': 'Prove that a version is whole on the remote, or in a folder.',
     'status': 'Show the releases that wait to be sent.',
     'resume': 'Send the releases that wait.',
     'card': 'Show or check the card that a release of a folder would have.',
+    'init': 'Write a configuration for this project.',
+    'config': 'Show every setting and where it comes from.',
+    'validate-config': 'Check the configuration, and say all that is wrong with it.',
     'whoami': 'Say who you are on the Hub, and what the token may do.',
     'serve': 'Serve the local Hub over HTTP to Hub clients, git and browsers.',
     'doctor': 'Say what is wrong on this machine, and how to mend it.',
@@ -135,7 +140,8 @@ def _explain(error: Exception) -> int:
 
 def _write_log(error: Exception) -> Path:
     """Write what a report needs, as Markdown to paste, without secrets; returns where."""
-    from hfmirror import config, durable, gitcmd
+    from hfmirror import durable, gitcmd
+    from hfmirror.config.places import home
 
     versions = {'hfmirror': __version__, 'Python': platform.python_version(), 'system': platform.platform()}
     for name, ask in (('git', gitcmd.git_version), ('git-lfs', gitcmd.lfs_version)):
@@ -145,7 +151,7 @@ def _write_log(error: Exception) -> Path:
             versions[name] = str(missing)
     lines = [f'* {name}: {version}' for name, version in versions.items()]
     trace = ''.join(traceback.format_exception(error))
-    path = config.home().log / 'hfmirror.log'
+    path = home().log / 'hfmirror.log'
     durable.write(
         path, gitcmd.redact('\n'.join(['### hfmirror failed', *lines, '', '```', trace, '```', ''])).encode()
     )

@@ -90,6 +90,15 @@ def tag_message(notes: Notes) -> str:
     return '\n\n'.join(filter(None, paragraphs)) + '\n'
 
 
+FIELDS = ('item_type', 'experiment_name', 'version')
+
+
+def from_template(template: str, **values: str) -> str:
+    """Return ``template`` with its ``FIELDS`` in braces filled in, and nothing else of it: ``Upload {item_type}``."""
+    filled = re.sub(r'\{(\w+)\}', lambda field: values.get(field[1], field[0]), template)
+    return re.sub(' {2,}', ' ', filled).strip()
+
+
 def _opening(notes: Notes) -> list[str]:
     subject, _, body = _cleaned(notes.text or '').partition('\n')
     return [subject, body.strip('\n')] if subject else [_subject(notes)]

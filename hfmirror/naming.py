@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from hfmirror import versions
-from hfmirror.config import Config
+from hfmirror.config.config import Config
 
 
 class Choice(NamedTuple):
@@ -38,7 +38,7 @@ def name_release(choice: Choice, config: Config, tags: Collection[str], now: dat
         case 'bump':
             return Name(versions.next_semantic(tags, _level(choice.value), prefix=prefix), 'semantic')
         case 'timestamp':
-            template = choice.value or f'{prefix}{{timestamp}}'
+            template = choice.value or _timestamp_template(config)
             return Name(versions.timestamp(now, tags, template=template), 'timestamp')
         case 'experiment':
             return Name(versions.next_experiment(tags, choice.value), 'experiment', experiment=choice.value)
@@ -48,20 +48,31 @@ def name_release(choice: Choice, config: Config, tags: Collection[str], now: dat
 
 def tag_prefix(config: Config) -> str:
     """Return what stands before the numbers of a semantic version."""
-    template = config.versioning.tag_format
-    return (
-        versions.semantic_prefix(template)
-        if template and '{major}' in template
-        else config.versioning.tag_prefix
-    )
+    template = _semantic_template(config)
+    return versions.semantic_prefix(template) if template else config.versioning.tag_prefix
+
+
+def _semantic_template(config: Config) -> str | None:
+    """Return the format of semantic versions, None where only a prefix is configured."""
+    given = (config.versioning.tag_format, config.versioning.formats.semantic)
+    return next((template for template in given if template and '{major}' in template), None)
+
+
+def _timestamp_template(config: Config) -> str:
+    """Return the format of timestamps: ``formats.timestamp``, else a ``tag_format`` without numbers, else the prefix and the moment."""
+    given = config.versioning.tag_format
+    written = given if given and '{major}' not in given else None
+    return config.versioning.formats.timestamp or written or f'{config.versioning.tag_prefix}{{timestamp}}'
 
 
 def _configured(config: Config) -> Choice:
-    if not config.versioning.auto_tag:
+    if not config.names_releases:
         return Choice('none')
-    template = config.versioning.tag_format
-    if template and '{major}' not in template:
-        return Choice('timestamp', template)
+    given = config.versioning.tag_format
+    if given is not None and '{major}' not in given:
+        return Choice('timestamp', given)
+    if given is None and not config.versioning.semantic_versioning:
+        return Choice('timestamp')
     return Choice('bump', config.versioning.auto_increment)
 
 

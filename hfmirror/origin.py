@@ -16,6 +16,9 @@ class Origin(NamedTuple):
     dirty: bool
 
 
+NO_ORIGIN = Origin(None, False)
+
+
 def origin_of(folder: Path) -> Origin:
     """Return the commit checked out around ``folder``."""
     try:
@@ -24,5 +27,5 @@ def origin_of(folder: Path) -> Origin:
             'status', '--porcelain', '--untracked-files=no', '--ignore-submodules=untracked', cwd=folder
         )
     except GitError:  # no repository, none that git trusts, or one without a commit
-        return Origin(None, False)
+        return NO_ORIGIN
     return Origin(commit, bool(dirty))

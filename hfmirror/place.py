@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from hfmirror import auth, durable, errors, gitcmd, output
 from hfmirror import target as targets
 from hfmirror.auth import Token
-from hfmirror.config import Config, Home
+from hfmirror.config.config import Config
+from hfmirror.config.places import Home
 from hfmirror.hub import NO_TOKEN, Hub
 from hfmirror.target import Target
 
@@ -126,7 +127,7 @@ def _target(
         raise errors.UsageError(
             f'--branch {branch}: git allows no such name. Use letters, digits, ., _, / and -.'
         )
-    repo_id = place.repo or config.repository.model_name
+    repo_id = place.repo or model_repo(config, token, home)
     if repo_id is not None:
         targets.check_repo_id(repo_id, owner=owner(token, home) if '/' not in repo_id else None)
     if remote == 'hub':
@@ -139,6 +140,25 @@ def _target(
     return targets.at_url(
         remote, repo_id or targets.repo_id_of_url(remote), repo_type=place.repo_type, branch=branch
     )
+
+
+def model_repo(config: Config, token: Token | None, home: Home) -> str | None:
+    """Return the configured repository of the model: ``model_name``, put into the template when it has no namespace."""
+    name = config.repository.model_name
+    if name is None or '/' in name:
+        return name
+    username = config.user.username or owner(token, home)
+    return _named(config.repository.model_repo_template, username, name) if username else name
+
+
+def config_repo(config: Config, model: Target) -> str:
+    """Return the repository for configurations and results of the runs that made ``model``."""
+    namespace, _, name = model.repo_id.partition('/')
+    return _named(config.repository.config_repo_template, config.user.username or namespace, name)
+
+
+def _named(template: str, username: str, model_name: str) -> str:
+    return template.replace('{username}', username).replace('{model_name}', model_name)
 
 
 def _namespace(token: Token | None, home: Home) -> str:

@@ -19,7 +19,7 @@ from typing import IO, NamedTuple
 
 from hfmirror import durable, errors, output
 from hfmirror.clone import Clone
-from hfmirror.config import Home
+from hfmirror.config.places import Home
 from hfmirror.copying import BLOCK, copy_hashed
 from hfmirror.delivery import Retry
 from hfmirror.objects import RemoteObjects, objects_of
@@ -337,7 +337,7 @@ class Fetcher:
 
     def _download(self, entry: Entry, part: Path) -> None:
         digest = hashlib.sha256()
-        have = _resume(part, digest, entry.size)
+        have = _resume(part, digest, entry.size) if self.retry.resumes else 0
         with (
             self.objects.open(entry, offset=have) as (stream, offset),
             part.open('r+b' if have else 'wb') as file,

@@ -13,7 +13,8 @@ from hfmirror import folder as folders
 from hfmirror.auth import Token
 from hfmirror.clone import Clone, opened
 from hfmirror.compose import Plan, Request, contents, make, make_plan, write
-from hfmirror.config import Config, Home
+from hfmirror.config.config import Config
+from hfmirror.config.places import Home
 from hfmirror.delivery import Retry
 from hfmirror.fingerprint import Reader
 from hfmirror.gates import limits
@@ -46,6 +47,13 @@ class Release(NamedTuple):
     size: int
     files: int
     note: str | None = None
+
+
+class Unreleased(NamedTuple):
+    """A target that could not take the release, and why."""
+
+    target: Target
+    error: errors.HfmirrorError
 
 
 @dataclass
@@ -105,6 +113,7 @@ def push(
     outbox.root.mkdir(parents=True, exist_ok=True)
     try:
         with opened(target, home, token) as repository:
+            repository.person = person_of(config)
             current = _Push(repository, outbox, cache, config, request)
             try:
                 return _dry_run(current) if dry_run else _push(current)
@@ -116,8 +125,19 @@ def push(
 
 def retry_of(config: Config) -> Retry:
     """Return how often the configuration wants the network to be tried."""
-    upload = config.settings.upload
-    return Retry(upload.max_retries, upload.retry_delay)
+    upload, download = config.settings.upload, config.settings.download
+    return Retry(upload.max_retries, upload.retry_delay, download.resume_download)
+
+
+def person_of(config: Config) -> dict[str, str]:
+    """Return the environment that names the configured user to git."""
+    given = {'NAME': config.user.username, 'EMAIL': config.user.email}
+    return {
+        f'GIT_{who}_{what}': value
+        for who in ('AUTHOR', 'COMMITTER')
+        for what, value in given.items()
+        if value
+    }
 
 
 def _push(current: _Push) -> Release:
@@ -220,7 +240,11 @@ def _require_asked(current: _Push, done: Release) -> None:
 def _plan(current: _Push, *, copy: bool) -> Plan:
     path = current.target.path
     stored = DirectoryObjects(current.target).store if path is not None and path.exists() else None
-    reader = Reader(current.cache, current.outbox.store if copy else None)
+    reader = Reader(
+        current.cache,
+        current.outbox.store if copy else None,
+        block_size=current.config.settings.upload.chunk_size,
+    )
     return make_plan(
         current.repository, current.request, current.config, _refs(current), reader, stored=stored
     )

@@ -52,6 +52,7 @@ class WorkTree:
         self.target = target
         self.work = work
         self.env = dict(env or {})
+        self.person: dict[str, str] = {}  # as whom git commits where it knows nobody
         self._git: Repo | None = None
         self._trees: dict[str, Tree] = {}  # by commit: they never change
         self._names: dict[str, str] | None = None
@@ -240,7 +241,7 @@ class WorkTree:
     def _identity(self) -> dict[str, str]:
         """Return the environment that names a committer where the person's git has no name for them."""
         if self._names is None:
-            self._names = {} if self._is_named() else _NOBODY
+            self._names = {} if self._is_named() else {**_NOBODY, **self.person}
         return self._names
 
     def _is_named(self) -> bool:

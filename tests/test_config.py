@@ -6,25 +6,28 @@ from pathlib import Path
 
 import pytest
 
-from hfmirror import auth, config
+from hfmirror import auth
+from hfmirror.config.config import Config, Upload, Versioning
+from hfmirror.config.loading import load_config
+from hfmirror.config.places import home
 from hfmirror.errors import ConfigError
 
 
 def load(tmp_path, text):
     path = tmp_path / 'config.yaml'
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return config.load_config(path)
+    return load_config(path)
 
 
 def test_without_a_file_there_are_defaults():
-    found = config.load_config()
+    found = load_config()
     assert (found.versioning.auto_increment, found.versioning.tag_prefix, found.remotes) == ('minor', 'v', [])
     assert found.settings.default_branch == 'main' and found.repository.model_name is None
 
 
 def test_the_file_of_the_working_directory_is_read(tmp_path):
     Path('config.yaml').write_text('huggingface:\n  remotes: [local]\n')
-    assert config.load_config().remotes == ['local']
+    assert load_config().remotes == ['local']
 
 
 def test_every_key_is_read(tmp_path):
@@ -39,17 +42,17 @@ huggingface:
 """,
     )
     assert found.repository.model_name == 'me/x'
-    assert found.versioning == config.VersioningSection(
+    assert found.versioning == Versioning(
         auto_tag=False, tag_format='v{timestamp}', auto_increment='patch', tag_prefix='rel-'
     )
-    assert found.settings.upload == config.UploadSection(max_retries=1, retry_delay=0)
+    assert found.settings.upload == Upload(max_retries=1, retry_delay=0)
 
 
 @pytest.mark.parametrize(
     'text', ['', '# only a comment\n', 'model: {lr: 1}\n', '[]', '5', 'huggingface:\n', '\ufeff{}']
 )
 def test_a_file_of_other_things_is_no_fault(tmp_path, text):
-    assert load(tmp_path, text) == config.Config()
+    assert load(tmp_path, text) == Config()
 
 
 @pytest.mark.parametrize(
@@ -92,29 +95,29 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
 
 def test_a_file_that_was_named_and_is_not_there_is_an_error(tmp_path):
     with pytest.raises(ConfigError, match='no such file'):
-        config.load_config(tmp_path / 'nowhere.yaml')
+        load_config(tmp_path / 'nowhere.yaml')
 
 
 def test_a_folder_as_the_file_is_an_error(tmp_path):
     with pytest.raises(ConfigError, match='cannot be read'):
-        config.load_config(tmp_path)
+        load_config(tmp_path)
 
 
 def test_hfmirror_home_holds_everything(tmp_path, monkeypatch):
     monkeypatch.setenv('HFMIRROR_HOME', str(tmp_path / 'mine'))
-    assert {path.parent for path in config.home()} == {tmp_path / 'mine'}
+    assert {path.parent for path in home()} == {tmp_path / 'mine'}
 
 
 def test_a_relative_hfmirror_home_is_one_from_the_working_directory(tmp_path, monkeypatch):
     monkeypatch.setenv('HFMIRROR_HOME', 'mine')
-    assert config.home().hub == tmp_path / 'mine' / 'hub'
+    assert home().hub == tmp_path / 'mine' / 'hub'
 
 
 def test_without_it_the_outbox_and_the_hub_are_data_and_the_rest_is_cache(monkeypatch):
     monkeypatch.delenv('HFMIRROR_HOME')
-    home = config.home()
-    assert home.outbox.parent == home.hub.parent != home.clones.parent == home.cache.parent
-    assert all(Path.home() in path.parents for path in home)
+    found = home()
+    assert found.outbox.parent == found.hub.parent != found.clones.parent == found.cache.parent
+    assert all(Path.home() in path.parents for path in found)
 
 
 def test_the_user_is_that_of_the_environment_then_of_dot_env(monkeypatch):
@@ -135,4 +138,4 @@ def test_a_section_that_is_no_mapping_is_an_error(tmp_path):
     path = tmp_path / 'own.yaml'
     path.write_text('huggingface: 5\n')
     with pytest.raises(ConfigError, match=r'own\.yaml: huggingface: holds int'):
-        config.load_config(path)
+        load_config(path)

@@ -26,10 +26,12 @@ ROOT = Path(hfmirror.__file__).parent
 LAYERS = (
     '__main__ main',
     'commands',
-    'place release hubcache pulling verifying server',
+    'manager features experiments',
+    'publishing',
+    'place release hubcache pulling verifying notify server',
     'repository',
     'compose holding delivery replay layout naming objects',
-    'clone clonedir worktree refs outbox fingerprint gates card facts readme message origin',
+    'clone clonedir worktree refs outbox fingerprint gates card facts readme message origin backup',
     'hub transfers store statcache lfsapi rules folder ignore gitignore versions config auth',
     'statuses target tree lfs gitcmd output durable fastimport copying',
     'errors',
@@ -165,7 +167,13 @@ def test_there_is_no_module_for_odds_and_ends():
 
 
 def test_only_these_read_the_environment():
-    assert who_uses('os.environ', 'os.getenv', 'environ', 'getenv') <= {'auth', 'config', 'gitcmd', 'main'}
+    assert who_uses('os.environ', 'os.getenv', 'environ', 'getenv') <= {
+        'auth',
+        'config.environment',
+        'config.places',
+        'gitcmd',
+        'main',
+    }
 
 
 def test_only_these_write_to_the_terminal():

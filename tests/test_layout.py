@@ -9,7 +9,7 @@ import pytest
 
 from hfmirror import layout, lfs, target
 from hfmirror.clone import opened
-from hfmirror.config import home
+from hfmirror.config.places import home
 from hfmirror.errors import CardError, ConflictError
 from hfmirror.fingerprint import Reader
 from hfmirror.folder import walk

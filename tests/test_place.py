@@ -10,7 +10,8 @@ import pytest
 
 from hfmirror import place
 from hfmirror.auth import Token
-from hfmirror.config import Config, home
+from hfmirror.config.config import Config
+from hfmirror.config.places import home
 from hfmirror.errors import AuthError, NetworkError, UsageError
 from hfmirror.place import Place
 

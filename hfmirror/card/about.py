@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from hfmirror.card.additions import NOTHING, Additions
 from hfmirror.tree import Entry
 from hfmirror.versions import VersionInfo
 
@@ -26,6 +27,7 @@ class About(NamedTuple):
     history: Sequence[VersionInfo]
     url: str | None
     path_in_repo: str = ''
+    additions: Additions = NOTHING
 
     @property
     def prefix(self) -> str:

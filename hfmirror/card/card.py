@@ -31,7 +31,7 @@ def render(facts: Facts, about: About, *, base: str | None, source: str | None =
     Raises: CardError when the front matter or the markers of ``base`` are broken.
     """
     base = base or ''
-    facts = told(facts, ownership.own_values(base, NAME))
+    facts = told(about.additions.added(facts), ownership.own_values(base, NAME))
     facts = replace(facts, base_model=tuple(name for name in facts.base_model if name != about.repo_id))
     keys = {
         key: frontmatter.dump(key, value) if value else None for key, value in _values(facts, about).items()

@@ -18,6 +18,12 @@ def escape(text: object) -> str:
     return shown.strip() or '&#160;'
 
 
+def own_words(text: str) -> str:
+    """Return Markdown that a person gave for a region of a card: as it is, but none of its lines is one of our markers."""
+    lines = re.sub(r'\r\n?', '\n', text).strip()
+    return re.sub(r'<!--(\s*hfmirror:)', r'&lt;!--\1', lines)
+
+
 def code(text: object) -> str:
     """Return ``text`` in code type, for a line or a table cell."""
     plain = str(text)

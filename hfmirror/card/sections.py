@@ -55,6 +55,9 @@ def sections(facts: Facts, about: About, *, title: bool, card_size: int) -> dict
         'metrics': _fill('metrics', values | _metrics(facts, about)) if facts.metrics else '',
         'training': _fill('training', values) if facts.training else '',
         'data': _fill('data', values | {'columns': _COLUMNS_SHOWN}) if _says_data(facts) else '',
+        'sections': _sections(about),
+        'links': _fill('links', values) if about.additions.links else '',
+        'authors': _fill('authors', values) if _says_who(about) else '',
         'files': _fill('files', values | {'table': _files(facts, about)}) if about.tree else '',
         'versions': _fill('versions', values | _versions(facts, about)),
     }
@@ -69,6 +72,19 @@ def _says_data(facts: Facts) -> bool:
     return facts.data is not None and bool(
         facts.data.splits or facts.data.features or facts.data.rows is not None
     )
+
+
+def _says_who(about: About) -> bool:
+    return bool(about.additions.authors or any(one.description for one in about.additions.datasets))
+
+
+def _sections(about: About) -> str:
+    """Return the sections that were asked for, each under its heading: ``training_data`` is *Training data*."""
+    parts = []
+    for name, text in about.additions.sections.items():
+        heading = markdown.escape(name.replace('_', ' ').strip().capitalize() if name.islower() else name)
+        parts.append(f'## {heading}\n\n{markdown.own_words(text)}')
+    return '\n\n'.join(parts)
 
 
 def _overview(facts: Facts) -> list[tuple[str, str]]:

@@ -42,7 +42,8 @@ def card_of(folder: Folder, target: Target, *, version: str | None = None) -> st
 
 def _target(given: Mapping[str, Any], folder: Path) -> Target:
     from hfmirror import place
-    from hfmirror.config import home, load_config
+    from hfmirror.config.loading import load_config
+    from hfmirror.config.places import home
 
     config, directories = load_config(given['config_file']), home()
     where = place.Place(given['repo'], given['repo_type'], given['branch'])

@@ -92,7 +92,8 @@ def _token(given: Mapping[str, Any], folder: Path | None) -> Check:
 
 
 def _configuration(config_file: Path | None) -> Check:
-    from hfmirror.config import PROJECT_FILE, home, load_config
+    from hfmirror.config.loading import load_config
+    from hfmirror.config.places import PROJECT_FILE, home
 
     load_config(config_file)
     path = config_file or Path(PROJECT_FILE)
@@ -171,7 +172,7 @@ def _on_hub(located: options.Located) -> Check:
 
 
 def _disk(folder: Path | None) -> Check:
-    from hfmirror.config import home
+    from hfmirror.config.places import home
     from hfmirror.folder import walk
 
     root = next(parent for parent in [home().outbox, *home().outbox.parents] if parent.exists())

@@ -12,7 +12,7 @@ from hfmirror.versions import KINDS
 
 if TYPE_CHECKING:
     from hfmirror.auth import Token
-    from hfmirror.config import Home
+    from hfmirror.config.places import Home
     from hfmirror.target import Target
     from hfmirror.versions import VersionInfo
 

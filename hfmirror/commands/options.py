@@ -15,7 +15,8 @@ from hfmirror.target import REPO_TYPES
 
 if TYPE_CHECKING:
     from hfmirror.auth import Token
-    from hfmirror.config import Config, Home
+    from hfmirror.config.config import Config
+    from hfmirror.config.places import Home
     from hfmirror.target import Target
 
 F = TypeVar('F', bound=Callable[..., Any])
@@ -75,7 +76,8 @@ def locate(given: Mapping[str, Any], *, folder: Path | None = None) -> Located:
     a bad one, and as ``token_of`` does.
     """
     from hfmirror import place
-    from hfmirror.config import home, load_config
+    from hfmirror.config.loading import load_config
+    from hfmirror.config.places import home
 
     config, directories = load_config(given['config_file']), home()
     named, remote = place.Place(given['repo'], given['repo_type'], given['branch']), given['remote']

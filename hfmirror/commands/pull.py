@@ -12,7 +12,7 @@ from hfmirror.commands import options
 
 if TYPE_CHECKING:
     from hfmirror.clone import Clone
-    from hfmirror.config import Home
+    from hfmirror.config.places import Home
     from hfmirror.delivery import Retry
     from hfmirror.hubcache import HubCache
     from hfmirror.pulling import Found
@@ -44,6 +44,7 @@ def pull(
     cache: HubCache | None,
     force: bool,
     retry: Retry,
+    cache_dir: str | None = None,
 ) -> Pulled:
     """Bring a version into a folder, a cache, or both; then each file is fetched once, and copied."""
     from hfmirror import hubcache, pulling
@@ -66,7 +67,7 @@ def pull(
         len(found.tree.keys() - fetched.keys()),
         removed,
         sum(entry.size for entry in fetched.values()),
-        hubcache.python_line(repository.target, found, snapshot) if snapshot else None,
+        hubcache.python_line(repository.target, found, snapshot, cache_dir) if snapshot else None,
     )
 
 
@@ -110,10 +111,20 @@ def command(
         )
     target, config, home, token = options.locate(given)
     gitcmd.require_tools()
-    cache = hubcache.cache_of(target) if to_cache else None
+    cache_dir = config.settings.download.cache_dir
+    cache = hubcache.cache_of(target, cache_dir) if to_cache else None
     with opened(target, home, token) as repository:
         found = pulling.find(repository, version, path=path, prefix=tag_prefix(config))
-        done = pull(repository, found, home, to=to, cache=cache, force=force, retry=retry_of(config))
+        done = pull(
+            repository,
+            found,
+            home,
+            to=to,
+            cache=cache,
+            force=force,
+            retry=retry_of(config),
+            cache_dir=cache_dir,
+        )
     if as_json:
         output.document({'target': str(target), **done._asdict()})
         return

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,58 +12,12 @@ from hfmirror import errors, output
 from hfmirror.commands import options
 
 if TYPE_CHECKING:
-    from hfmirror.auth import Token
-    from hfmirror.compose import Request
-    from hfmirror.config import Config, Home
-    from hfmirror.folder import Folder, LeftOut
-    from hfmirror.gates.gate import Allowed
+    from hfmirror.folder import LeftOut
     from hfmirror.naming import Choice
-    from hfmirror.release import Release
-    from hfmirror.target import Target
+    from hfmirror.publishing import Publication, Published
+    from hfmirror.release import Release, Unreleased
 
 _SHOWN = 20
-
-
-class Unreleased(NamedTuple):
-    """A target that could not take the release, and why."""
-
-    target: Target
-    error: errors.HfmirrorError
-
-
-def push(
-    request: Request,
-    targets: Sequence[Target],
-    config: Config,
-    home: Home,
-    *,
-    token: Token | None = None,
-    dry_run: bool = False,
-) -> list[Release | Unreleased]:
-    """Release one folder on every target; returns what came of each. Raises the error of the only one."""
-    from hfmirror import place, release
-    from hfmirror.hub import NO_TOKEN
-    from hfmirror.statcache import CommandCache
-
-    if token is None and all(target.endpoint is not None for target in targets):
-        raise errors.AuthError(f'--remote hub: {NO_TOKEN}')
-    done: dict[Target, Release | Unreleased] = {}
-    with closing(CommandCache(home.cache / 'files.sqlite')) as cache:
-        # Directories first: their objects are copied while they are hashed, and nothing is read for the others.
-        for target in sorted(targets, key=lambda target: target.path is None):
-            try:
-                done[target] = release.push(
-                    request, target, config, home, token=token, dry_run=dry_run, cache=cache
-                )
-            except errors.HfmirrorError as e:
-                if len(targets) == 1:
-                    raise
-                output.error(str(e))
-                done[target] = Unreleased(target, e)
-    for target in targets:
-        if not (dry_run or isinstance(done[target], Unreleased)):
-            place.remember(target, home)
-    return [done[target] for target in targets]
 
 
 def choose(given: Mapping[str, Any]) -> Choice:
@@ -97,9 +50,7 @@ def choose(given: Mapping[str, Any]) -> Choice:
 @click.argument('folder', type=click.Path(path_type=Path, readable=False))
 @options.repo
 @options.repo_type
-@click.option(
-    '--path-in-repo', default='', metavar='PATH', help='A folder of the repository.  [default: its root]'
-)
+@click.option('--path-in-repo', metavar='PATH', help='A folder of the repository.  [default: its root]')
 @options.branch
 @click.option(
     '--remote', 'remotes', multiple=True, metavar='hub|local|URL', help='Where to; can be given again.'
@@ -138,66 +89,59 @@ def command(**given: Any) -> None:
     Without --tag, --bump, --timestamp, --experiment or --no-tag the configuration decides, else the next minor version.
     Files that the folder no longer has go from the repository too; nothing is made when nothing has changed.
     """
-    from hfmirror import folder as folders
-    from hfmirror import gitcmd, place
-    from hfmirror.compose import Request
-    from hfmirror.config import home, load_config
-    from hfmirror.naming import tag_prefix
-    from hfmirror.rules import clean_path_in_repo
+    from hfmirror.config.loading import load_config
+    from hfmirror.config.places import home
+    from hfmirror.publishing import publish
 
     output.configure(verbose=given['verbose'])
-    choice = choose(given)
-    config, directories = load_config(given['config_file']), home()
-    remotes = given['remotes'] or config.remotes or ['hub']
-    token = options.token_of(given, folder=given['folder']) if 'hub' in remotes else None
-    where = place.Place(given['repo'], given['repo_type'], given['branch'])
-    path_in_repo = clean_path_in_repo(given['path_in_repo'])
-    targets = place.targets_of(
-        where, given['remotes'], config, directories, folder=given['folder'], token=token
-    )
-    gitcmd.require_tools()
-    folder = folders.walk(given['folder'], include=given['include'], exclude=given['exclude'])
-    request = Request(
-        folder,
-        choice,
-        path_in_repo,
+    publication, config = asked(given), load_config(given['config_file'])
+    wants_token = 'hub' in (publication.remotes or config.remotes or ['hub'])
+    token = options.token_of(given, folder=publication.folder) if wants_token else None
+    done = publish(publication, config, home(), token=token, dry_run=given['dry_run'])
+    tell(done, as_json=given['as_json'], dry_run=given['dry_run'])
+    finish(done.releases)
+
+
+def asked(given: Mapping[str, Any]) -> Publication:
+    """Return what the options ask for. Raises UsageError when they cannot be meant together."""
+    from hfmirror.place import Place
+    from hfmirror.publishing import Publication
+
+    return Publication(
+        given['folder'],
+        Place(given['repo'], given['repo_type'], given['branch']),
+        given['remotes'],
+        choose(given),
+        given['path_in_repo'],
         given['message'],
-        given['keep'],
-        tag_prefix(config),
-        private=config.repository.private if given['private'] is None else given['private'],
-        create=config.repository.auto_create,
-        allowed=_allowed(given, config),
-    )
-    done = push(request, targets, config, directories, token=token, dry_run=given['dry_run'])
-    _tell(done, given, folder)
-    _finish(done)
-
-
-def _allowed(given: Mapping[str, Any], config: Config) -> Allowed:
-    """Return what the options and the configuration let through the gates."""
-    from hfmirror.gates.gate import Allowed
-
-    everything = ('**',)
-    return Allowed(
-        everything if given['allow_secrets'] else tuple(config.gates.allow_secrets),
-        everything if given['allow_unsafe'] else tuple(config.gates.allow_unsafe),
+        given['include'],
+        given['exclude'],
+        given['keep'] or None,
+        given['private'],
+        given['allow_secrets'],
+        given['allow_unsafe'],
     )
 
 
-def _tell(done: Sequence[Release | Unreleased], given: Mapping[str, Any], folder: Folder) -> None:
-    if given['as_json']:
-        output.document([as_document(one) for one in done])
-    for one in done:
+def tell(done: Published, *, as_json: bool, dry_run: bool = False) -> None:
+    """Show what came of a publication, to a person or to a program."""
+    from hfmirror.release import Unreleased
+
+    if as_json:
+        output.document([as_document(one) for one in done.releases])
+    for one in done.releases:
         if isinstance(one, Unreleased):
             continue  # told when it happened
-        if not given['as_json']:
-            show(one, folder.left_out if given['dry_run'] else ())
+        if not as_json:
+            show(one, done.folder.left_out if dry_run else ())
         if one.note:
             output.warn(one.note)
 
 
 def as_document(release: Release | Unreleased) -> dict[str, Any]:
     """Return what ``--json`` prints of a release; added, modified and deleted count files."""
+    from hfmirror.release import Unreleased
+
     if isinstance(release, Unreleased):
         target, error = str(release.target), str(release.error)
         return {'target': target, 'status': 'failed', 'url': release.target.url, 'error': error}
@@ -253,7 +197,10 @@ def _counts(release: Release) -> str:
     return told or 'only the card changed'
 
 
-def _finish(done: Sequence[Release | Unreleased]) -> None:
+def finish(done: Sequence[Release | Unreleased]) -> None:
+    """Raise the error that the exit code stands for when a target is not done."""
+    from hfmirror.release import Unreleased
+
     undone = [one for one in done if isinstance(one, Unreleased) or one.status == 'queued']
     if undone and len(done) > 1:
         failure = errors.PartialError(f'{len(undone)} of {len(done)} targets are not done; see above.')

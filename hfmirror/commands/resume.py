@@ -14,7 +14,8 @@ from hfmirror.commands import options
 if TYPE_CHECKING:
     from hfmirror.auth import Token
     from hfmirror.clone import Clone
-    from hfmirror.config import Config, Home
+    from hfmirror.config.config import Config
+    from hfmirror.config.places import Home
     from hfmirror.outbox import Entry, Outbox
     from hfmirror.target import Target
 
@@ -113,7 +114,8 @@ def command(
     \b
     hfmirror resume
     """
-    from hfmirror.config import home, load_config
+    from hfmirror.config.loading import load_config
+    from hfmirror.config.places import home
 
     output.configure(verbose=verbose)
     if dropped:

@@ -89,7 +89,7 @@ def _hub(root: Path | None, **limits: Any) -> Hub:
         raise errors.UsageError(
             f"hfmirror serve needs the package '{e.name}'. Install what it needs: pip install 'hf-mirror[serve]'"
         ) from e
-    from hfmirror.config import home
+    from hfmirror.config.places import home
 
     return Hub(root or home().hub, **{name: value for name, value in limits.items() if value is not None})
 

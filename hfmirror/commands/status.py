@@ -13,7 +13,7 @@ from hfmirror.commands import options
 def status() -> list[dict[str, Any]]:
     """Return one document for each release that waits, oldest first of each target."""
     from hfmirror import outbox
-    from hfmirror.config import home
+    from hfmirror.config.places import home
 
     return [
         {

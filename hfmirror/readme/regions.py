@@ -24,7 +24,19 @@ from hfmirror.errors import CardError
 from hfmirror.readme import frontmatter
 
 # The order in which regions stand in a card that had none.
-ORDER = ('overview', 'usage', 'metrics', 'training', 'data', 'files', 'versions', 'state')
+ORDER = (
+    'overview',
+    'usage',
+    'metrics',
+    'training',
+    'data',
+    'sections',
+    'links',
+    'authors',
+    'files',
+    'versions',
+    'state',
+)
 
 _MARKER = re.compile(r'^[ \t]*<!--[ \t]*hfmirror:(begin|end)[ \t]+([a-z][a-z0-9-]*)[ \t]*-->[ \t]*$', re.M)
 _NOTE = re.compile(r'^<!-- hfmirror:(keys|regions|source)((?: [^\s<>]+)*) -->$', re.M)

@@ -18,7 +18,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
 
-from hfmirror import config, errors, lfs, output
+from hfmirror import errors, lfs, output
+from hfmirror.config.places import home
 from hfmirror.fingerprint import Found, Job, Reader
 from hfmirror.folder import SourceFile
 from hfmirror.gitcmd import GitFailed, git
@@ -79,7 +80,7 @@ def _read(work: Path, files: Sequence[SourceFile], store: ObjectStore) -> Mappin
     Never as links: a person writes their files in place. Where the file system can share blocks, nothing is copied.
     """
     copying = None if _shares_blocks(files[0], store) else store
-    with closing(StatCache(config.home().cache / 'files.sqlite')) as cache:
+    with closing(StatCache(home().cache / 'files.sqlite')) as cache:
         jobs = [Job(file, to_lfs=True, copy=lambda: True) for file in files]
         found = Reader(cache, copying).read(work, jobs)
     for file in files:
