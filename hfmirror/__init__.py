@@ -6,14 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hfmirror.manager import HuggingFaceManager
     from hfmirror.repository import Repository
 
 __version__ = '0.1.0.dev0'
-__all__ = ['Repository', '__version__']
+__all__ = ['HuggingFaceManager', 'Repository', '__version__']
+
+_HOMES = {'HuggingFaceManager': 'hfmirror.manager', 'Repository': 'hfmirror.repository'}
 
 
 def __getattr__(name: str) -> Any:
     # Not imported at once: the command line, and git's hooks of the Hub, start without it.
-    if name != 'Repository':
+    if name not in _HOMES:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    return import_module('hfmirror.repository').Repository
+    return getattr(import_module(_HOMES[name]), name)

@@ -105,13 +105,14 @@ def contents(tree: Tree) -> Tree:
 class Draft(NamedTuple):
     """What hfmirror itself writes for a plan: card and ``.gitattributes`` as {path: content}, and the two messages.
 
-    ``tree`` is the whole release.
+    ``tree`` is the whole release, ``metrics`` those of the run.
     """
 
     tree: Tree
     generated: Mapping[str, bytes]
     commit_message: str
     tag_message: str
+    metrics: Mapping[str, float]
 
 
 def write(repository: Clone, request: Request, plan: Plan) -> Draft:
@@ -129,7 +130,7 @@ def write(repository: Clone, request: Request, plan: Plan) -> Draft:
     generated = {CARD: text.encode('utf-8', 'surrogateescape'), ATTRIBUTES: _attributes(plan)}
     tree = {**plan.laid.tree, **{path: _plain(path, content) for path, content in generated.items()}}
     notes = _notes(repository.target, request, plan, tree, facts, history)
-    draft = Draft(tree, generated, message.commit_message(notes), message.tag_message(notes))
+    draft = Draft(tree, generated, message.commit_message(notes), message.tag_message(notes), facts.metrics)
     messages = {'commit message': draft.commit_message, 'tag message': draft.tag_message}
     require_clean(scan_texts(messages), request.allowed)
     return draft

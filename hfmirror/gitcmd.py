@@ -13,15 +13,16 @@ import shlex
 import shutil
 import signal
 import subprocess
+import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from hfmirror import errors
+from hfmirror import errors, output
 
 GIT_MINIMUM = (2, 39)
 LFS_MINIMUM = (3, 3)
@@ -113,6 +114,7 @@ def run(
     command = tuple(str(arg) for arg in args)
     done: subprocess.CompletedProcess[bytes]
     given: dict[str, Any] = {'input': stdin} if isinstance(stdin, bytes) else {'stdin': stdin}
+    started = time.monotonic()
     try:
         done = subprocess.run(
             command, cwd=cwd, env=environment(env), capture_output=True, check=False, **given
@@ -123,9 +125,18 @@ def run(
         raise _missing(command[0]) from e
     except OSError as e:
         raise errors.GitError(f'{command[0]} cannot be started: {e.strerror}.') from e
+    _tell(command, started, done.returncode, cwd)
     if done.returncode != 0:
         raise _failed(command, done.returncode, done.stderr.decode('utf-8', 'replace'), cwd)
     return done.stdout
+
+
+def _tell(command: Sequence[str], started: float, returncode: int, cwd: Path | None) -> None:
+    """Show a command that has ended, to those who set LOG_LEVEL=DEBUG."""
+    if output.shows_debug():
+        took = f'{time.monotonic() - started:.3f} s'
+        ended = f', exit {returncode}' if returncode else ''
+        output.debug(redact(f'{shlex.join(command)}  ({took}{ended}, in {cwd or Path.cwd()})'))
 
 
 def _failed(command: tuple[str, ...], returncode: int, stderr: str, cwd: Path | None) -> errors.HfmirrorError:
@@ -175,8 +186,11 @@ class Started:
     What it writes goes to files without a name, so that it never waits for somebody to read.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], out: IO[bytes], err: IO[bytes]) -> None:
-        self._process, self._out, self._err = process, out, err
+    def __init__(
+        self, process: subprocess.Popen[bytes], out: IO[bytes], err: IO[bytes], cwd: Path | None
+    ) -> None:
+        self._process, self._out, self._err, self._cwd = process, out, err, cwd
+        self._started, self._told = time.monotonic(), False
         for file in (out, err):
             weakref.finalize(self, file.close)
 
@@ -196,7 +210,11 @@ class Started:
 
     def poll(self) -> int | None:
         """Return its exit code, the negative number of the signal that ended it, or None while it runs."""
-        return self._process.poll()
+        code = self._process.poll()
+        if code is not None and not self._told:
+            self._told = True
+            _tell([str(arg) for arg in self._process.args], self._started, code, self._cwd)  # type: ignore[union-attr]
+        return code
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait until it has ended, or for so many seconds."""
@@ -233,7 +251,7 @@ def start(
     # A pipe, not a file: what it reads may be secret.
     with suppress(BrokenPipeError), process.stdin:
         process.stdin.write(stdin)
-    return Started(process, out, err)
+    return Started(process, out, err, cwd)
 
 
 def _written(file: IO[bytes]) -> str:

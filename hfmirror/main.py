@@ -103,6 +103,10 @@ def main() -> NoReturn:
 @contextmanager
 def error_handler() -> Iterator[None]:
     """Say what went wrong and exit: our errors by their code, anything unexpected with 1 and a log to report it by."""
+    if level := os.environ.get('LOG_LEVEL'):
+        from hfmirror import output
+
+        output.set_level(level)
     try:
         yield
     except click.exceptions.Exit as e:

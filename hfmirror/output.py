@@ -18,12 +18,37 @@ _BAR_FROM = 32 * 1024 * 1024  # a smaller file is gone before its bar can be rea
 
 _verbose = False
 _silent = False
+_level = 'INFO'
+
+LEVELS = ('DEBUG', 'INFO', 'WARNING', 'ERROR')
 
 
 def configure(*, verbose: bool = False, silent: bool = False) -> None:
     """Set how much is said: ``verbose`` adds details, ``silent`` leaves only warnings and errors."""
     global _verbose, _silent
     _verbose, _silent = verbose, silent
+
+
+def set_level(name: str) -> None:
+    """Set how much is said by one of ``LEVELS``, as LOG_LEVEL does; any other name changes nothing.
+
+    DEBUG shows each git command with its time, WARNING leaves only warnings and errors, ERROR only errors.
+    """
+    global _level
+    if name.upper() in LEVELS:
+        _level = name.upper()
+
+
+def shows_debug() -> bool:
+    """Tell whether ``debug`` writes anything: by LOG_LEVEL, or because a program that uses us logs at that level."""
+    logging = sys.modules.get('logging')  # nobody who has not imported it has set its level
+    return _level == 'DEBUG' or (logging is not None and logging.getLogger('hfmirror').isEnabledFor(10))
+
+
+def debug(text: str) -> None:
+    """Tell those who look for a fault."""
+    if shows_debug():
+        _talk(f'debug: {text}')
 
 
 def data(text: str) -> None:
@@ -42,19 +67,20 @@ def document(value: Any) -> None:
 
 def say(text: str) -> None:
     """Tell a person on stderr what happens."""
-    if not _silent:
+    if not _silent and _level in ('DEBUG', 'INFO'):
         _talk(text)
 
 
 def detail(text: str) -> None:
     """Tell a person who asked for details."""
-    if _verbose:
+    if _verbose or shows_debug():
         _talk(text)
 
 
 def warn(text: str) -> None:
     """Tell a person what they should know before they go on."""
-    _talk(f'warning: {text}')
+    if _level != 'ERROR':
+        _talk(f'warning: {text}')
 
 
 def error(text: str) -> None:

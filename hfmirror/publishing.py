@@ -78,9 +78,9 @@ def publish(
     gitcmd.require_tools()
     request = _request(publication, config)
     started = time.monotonic()
-    if config.backs_up and not dry_run:
-        backup.back_up(request.folder, targets[0], config)
     try:
+        if config.backs_up and not dry_run:
+            backup.back_up(request.folder, targets[0], config)
         done = _release_all(request, targets, config, home, token=token, dry_run=dry_run)
     except errors.HfmirrorError as e:
         if not dry_run:

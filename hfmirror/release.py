@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -47,6 +48,7 @@ class Release(NamedTuple):
     size: int
     files: int
     note: str | None = None
+    metrics: Mapping[str, float] = {}  # of the run, when a release was made
 
 
 class Unreleased(NamedTuple):
@@ -69,6 +71,7 @@ class _Push:
     queued: list[Waiting] = field(default_factory=list)
     offline: str | None = None  # why the remote could not be asked
     absent: bool = False  # whether a Hub has no such repository yet
+    metrics: Mapping[str, float] = field(default_factory=dict)  # of the run, as soon as they are read
 
     @property
     def target(self) -> Target:
@@ -198,6 +201,7 @@ def _push_once(current: _Push) -> Release:
         return done
     _require_clean(current, plan)
     draft = write(current.repository, current.request, plan)
+    current.metrics = draft.metrics
     if current.absent:
         _begin(current)
     held = holding.hold(plan, objects, current.outbox.store, copy=current.copies)
@@ -384,6 +388,16 @@ def _queue(current: _Push, plan: Plan, entry: Waiting, why: str) -> Release:
     return _release(current, plan, entry.commit, 'queued', note=note)
 
 
+def of_waiting(repository: Clone, entry: Waiting) -> Release:
+    """Return what came of a release that waited and has arrived."""
+    tree = repository.tree(entry.commit)
+    before = repository.tree(entry.base) if entry.base and repository.has(entry.base) else {}
+    changes = compare(contents(before), contents(tree))
+    return Release(
+        repository.target, entry.version, entry.commit, 'pushed', changes, total_size(tree), len(tree)
+    )
+
+
 def _dry_run(current: _Push) -> Release:
     plan = _plan(current, copy=False)
     done = _already_there(current, plan)
@@ -398,7 +412,15 @@ def _release(
 ) -> Release:
     tree = current.repository.tree(commit) if commit else plan.laid.tree
     return Release(
-        current.target, plan.name.tag, commit, status, plan.changes, total_size(tree), len(tree), note
+        current.target,
+        plan.name.tag,
+        commit,
+        status,
+        plan.changes,
+        total_size(tree),
+        len(tree),
+        note,
+        current.metrics,
     )
 
 

@@ -23,7 +23,9 @@ def own_world(tmp_path, monkeypatch):
     home = tmp_path / 'home'
     home.mkdir()
     for name in [
-        name for name in os.environ if name.startswith(('GIT_', 'HF_', 'HUGGING', 'HFMIRROR_', 'XDG_'))
+        name
+        for name in os.environ
+        if name == 'LOG_LEVEL' or name.startswith(('GIT_', 'HF_', 'HUGGING', 'HFMIRROR_', 'XDG_'))
     ]:
         monkeypatch.delenv(name)
     monkeypatch.setenv('HOME', str(home))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,13 +29,17 @@ def resume(
     A release that cannot be sent leaves those after it on the same target where they are. ``find_token`` gets the folder
     of a release that waits for a Hub.
     """
-    from hfmirror import outbox
+    from hfmirror import notify, outbox
 
-    return [
+    started = time.monotonic()
+    rows = [
         row
         for target, entries in outbox.waiting(home.outbox)
         for row in _resume_target(target, entries, config, home, find_token)
     ]
+    sent = [release for row in rows if (release := row.pop('release')) is not None]
+    notify.tell(config, sent, seconds=time.monotonic() - started)
+    return rows
 
 
 def _resume_target(
@@ -64,12 +69,13 @@ def _resume_target(
 def _send(repository: Clone, box: Outbox, entry: Entry, config: Config) -> dict[str, Any]:
     from hfmirror.delivery import deliver_queued
     from hfmirror.hub import NO_TOKEN
-    from hfmirror.release import retry_of
+    from hfmirror.release import of_waiting, retry_of
 
     target = repository.target
     if repository.hub is not None and repository.hub.token is None:
         raise errors.AuthError(f'{target}: {NO_TOKEN}')
-    return _row(target, deliver_queued(repository, box, entry, retry_of(config)), 'pushed')
+    sent = deliver_queued(repository, box, entry, retry_of(config))
+    return {**_row(target, sent, 'pushed'), 'release': of_waiting(repository, sent)}
 
 
 def _row(
@@ -82,6 +88,7 @@ def _row(
         'status': status,
         'error': str(error) if error else None,
         'exit_code': error.exit_code if error else 0,
+        'release': None,
     }
 
 
