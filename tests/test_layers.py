@@ -26,7 +26,7 @@ ROOT = Path(hfmirror.__file__).parent
 LAYERS = (
     '__main__ main',
     'commands',
-    'manager features experiments',
+    'manager features experiments training checkpoints',
     'publishing',
     'place release hubcache pulling verifying notify server',
     'repository',
