@@ -10,18 +10,17 @@ import stat
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from io import StringIO
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
 from hfmirror import errors, gitcmd
+from hfmirror.config.environment import dotenv, reason, small_text
 from hfmirror.config.places import PROJECT_FILE
 
 VARIABLES = ('HF_TOKEN', 'HUGGINGFACE_TOKEN', 'HUGGING_FACE_HUB_TOKEN')
 DEFAULT_ENDPOINT = 'https://huggingface.co'
 
-_FILE_MAX = 1024 * 1024  # bytes of a .env or of a file of tokens
 _TOKEN_MAX = 16 * 1024  # characters; tokens of a CI exchange are signed documents of some thousand
 _REFRESH_S = 24 * 3600  # huggingface_hub renews a token of a browser login this long before its end
 _HOST = re.compile(r'[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*')
@@ -174,11 +173,11 @@ def _dotenvs(folder: Path | None) -> Iterator[tuple[Path, Mapping[str, str | Non
     """Yield the values of every ``.env`` that counts, the working directory's first."""
     here = Path('.env')
     if os.path.isfile(here):
-        yield here, _dotenv(here)
+        yield here, dotenv(here)
     for directory in _project(folder) if folder is not None else []:
         path = directory / '.env'
         if directory != Path.cwd() and os.path.isfile(path):
-            yield path, _dotenv(path)
+            yield path, dotenv(path)
 
 
 def _project(folder: Path) -> list[Path]:
@@ -204,40 +203,15 @@ def _is_anybodys(directory: Path) -> bool:
     return os.name == 'posix' and bool(mode & stat.S_IWOTH)
 
 
-def _dotenv(path: Path) -> Mapping[str, str | None]:
-    from dotenv import dotenv_values
-
-    try:
-        return dotenv_values(stream=StringIO(_read(path)), interpolate=False)
-    except (OSError, ValueError) as e:
-        raise errors.ConfigError(f'{path}: {_reason(e)}. Mend the file or remove it.') from e
-
-
-def _read(path: Path) -> str:
-    """Return the text of a small file. Raises ValueError for a large one or one that is no text."""
-    with path.open('rb') as file:
-        content = file.read(_FILE_MAX + 1)
-    if len(content) > _FILE_MAX:
-        raise ValueError(f'larger than {_FILE_MAX} bytes')
-    return content.decode('utf-8-sig')
-
-
-def _reason(error: OSError | ValueError) -> str:
-    # A UnicodeDecodeError shows the bytes, which may be a token.
-    if isinstance(error, UnicodeDecodeError):
-        return 'not UTF-8 text'
-    return f'cannot be read: {error.strerror}' if isinstance(error, OSError) else str(error)
-
-
 def _from_login() -> Token | None:
     path = _login_file()
     try:
-        value = _read(path).strip()
+        value = small_text(path).strip()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as e:
         raise errors.AuthError(
-            f"{path}: {_reason(e)}. Mend the file, log in again with 'hf auth login', or set HF_TOKEN."
+            f"{path}: {reason(e)}. Mend the file, log in again with 'hf auth login', or set HF_TOKEN."
         ) from e
     if not value:
         return None
@@ -268,7 +242,7 @@ def _profile(path: Path, value: str) -> tuple[str | None, Mapping[str, str]]:
     """
     stored = configparser.ConfigParser(interpolation=None)
     try:
-        stored.read_string(_read(path))
+        stored.read_string(small_text(path))
     except (OSError, ValueError, configparser.Error):
         return None, {}
     for name in stored.sections():

@@ -31,8 +31,8 @@ LAYERS = (
     'place release hubcache pulling verifying notify server',
     'repository',
     'compose holding delivery replay layout naming objects',
-    'clone clonedir worktree refs outbox fingerprint gates card facts readme message origin backup',
-    'hub transfers store statcache lfsapi rules folder ignore gitignore versions config auth',
+    'clone clonedir worktree refs outbox card message origin backup',
+    'hub transfers fingerprint gates facts readme store statcache lfsapi rules folder ignore gitignore versions config auth',
     'statuses target tree lfs gitcmd output durable fastimport copying',
     'errors',
 )

@@ -159,7 +159,7 @@ def _on_hub(located: options.Located) -> Check:
     if hub.exists(target):
         found = refs.ls_remote(target, env=hub.git_environment())
         state = f'reachable, {output.count(len(found.tags), "tag")}'
-    elif config.repository.auto_create:
+    elif config.creates:
         state = 'will be created by the first push'
     else:
         return Check(

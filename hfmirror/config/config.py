@@ -30,33 +30,31 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Words = Annotated[list[str], BeforeValidator(_listed)]  # one word stands for a list of it
+# one word stands for a list of it
+Words = Annotated[list[str], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
 
 
 class Repository(Section):
     model_name: str | None = None  # namespace/name of the model's repository
-    private: bool | None = (
-        None  # of the model's repository, when a push creates it; None: settings.default_private
-    )
+    # of the model's repository, when a push creates it; None: settings.default_private
+    private: bool | None = None
     auto_create: bool | None = None  # whether a push may create it; None: settings.auto_create_repos
-    model_repo_template: str = (
-        '{username}/{model_name}'  # the model's repository where model_name has no namespace
-    )
+    # the model's repository where model_name has no namespace
+    model_repo_template: str = '{username}/{model_name}'
     config_repo_template: str = '{username}/{model_name}-configs'  # where configurations and results go
 
 
 class Formats(Section):
-    timestamp: str | None = None  # 'v{year}{month:02d}{day:02d}-{hour:02d}{minute:02d}{second:02d}'
-    semantic: str | None = None  # 'v{major}.{minor}.{patch}'
+    # of timestamps: 'v{year}{month:02d}{day:02d}-{hour:02d}{minute:02d}{second:02d}'
+    timestamp: str | None = None
+    semantic: str | None = None  # of semantic versions: 'v{major}.{minor}.{patch}'
 
 
 class Versioning(Section):
-    auto_tag: bool | None = (
-        None  # a push without a version option makes a version; None: settings.auto_versioning
-    )
-    tag_format: str | None = (
-        None  # 'v{timestamp}' or 'v{major}.{minor}.{patch}'; None: by semantic_versioning
-    )
+    # a push without a version option makes a version; None: settings.auto_versioning
+    auto_tag: bool | None = None
+    # 'v{timestamp}' or 'v{major}.{minor}.{patch}'; None: by semantic_versioning
+    tag_format: str | None = None
     semantic_versioning: bool = True  # without a tag_format: semantic versions, else timestamps
     auto_increment: Level = 'minor'  # what the next semantic version counts up
     tag_prefix: str = 'v'  # before the numbers of a version, where no format says it
@@ -66,6 +64,7 @@ class Versioning(Section):
 class ExperimentTracking(Section):
     enabled: bool = True  # whether a sync writes the experiment's metadata
     include_metrics: bool = True  # whether the metrics of the run are in it
+    # what is in it of the run, in this order
     fields: list[str] = [
         'model_name',
         'base_model',
@@ -74,7 +73,7 @@ class ExperimentTracking(Section):
         'timestamp',
         'git_commit',
     ]
-    metadata_file: str = 'experiment_metadata.json'
+    metadata_file: str = 'experiment_metadata.json'  # the name of the file that it is written to
 
 
 class User(Section):
@@ -83,13 +82,12 @@ class User(Section):
 
 
 class Upload(Section):
-    chunk_size: int = Field(
-        default=1024 * 1024, ge=4096, le=1024**3
-    )  # bytes of a file read and hashed at a time
+    # bytes of a file read and hashed at a time
+    chunk_size: int = Field(default=1024 * 1024, ge=4096, le=1024**3)
+    # how often a failed transfer is tried again
     max_retries: int = Field(default=3, ge=0, le=100)
-    retry_delay: float = Field(
-        default=2.0, ge=0, le=3600
-    )  # seconds before the first retry, doubled for each next
+    # seconds before the first retry, doubled for each next
+    retry_delay: float = Field(default=2.0, ge=0, le=3600)
 
 
 class Download(Section):
@@ -101,10 +99,9 @@ class Settings(Section):
     auto_create_repos: bool = True  # a push creates the repository where there is none
     default_private: bool | None = None  # of repositories that are created; None: as the account has it
     auto_versioning: bool = True  # a push without a version option makes a version
-    commit_message_template: str | None = (
-        None  # of {item_type}, {experiment_name}, {version}; None: generated
-    )
-    default_branch: str = 'main'
+    # of {item_type}, {experiment_name}, {version}; None: generated
+    commit_message_template: str | None = None
+    default_branch: str = 'main'  # the branch that is pushed to and pulled from
     upload: Upload = Upload()
     download: Download = Download()
 
@@ -117,37 +114,36 @@ class Sync(Section):
 
 
 class Author(Section):
-    name: str
-    email: str | None = None
+    name: str  # as people write it
+    email: str | None = None  # to be shown in the card
 
 
 class Dataset(Section):
     name: str  # a name on the Hub, or any words
-    description: str | None = None
+    description: str | None = None  # what is in it
 
 
 class ModelCard(Section):
-    language: Words = []
-    license: str | None = None
-    tags: Words = []
-    authors: list[Author] = []
-    datasets: list[Dataset] = []
+    language: Words = []  # codes of ISO 639: en, zh
+    license: str | None = None  # as the Hub names it: mit, apache-2.0
+    tags: Words = []  # besides those that hfmirror finds
+    authors: list[Author] = []  # who made it, each with name and email
+    datasets: list[Dataset] = []  # what it was trained on, each with name and description
     sections: dict[str, str] = {}  # {heading: Markdown} to add to the card
 
 
 class Backup(Section):
     enabled: bool = False  # keep a copy of what is released before it is sent
-    local_backup_dir: str = './backups'
-    keep_backups: int = Field(default=5, ge=1, le=10_000)  # the newest ones
+    local_backup_dir: str = './backups'  # where to, relative to the project file
+    keep_backups: int = Field(default=5, ge=1, le=10_000)  # how many stay, the newest ones
 
 
 class Notifications(Section):
-    enabled: bool = False
+    enabled: bool = False  # tell somebody what came of a push
     webhook_url: str | None = None  # gets JSON when a release is proven, queued or has failed
     email_notifications: bool = False  # by email_url, to user.email
-    email_url: str | None = (
-        None  # a mail server as apprise writes it: 'mailtos://user:${PASSWORD}@smtp.example.org'
-    )
+    # a mail server as apprise writes it: 'mailtos://user:${PASSWORD}@smtp.example.org'
+    email_url: str | None = None
     timeout: float = Field(default=10.0, gt=0, le=300)  # seconds; what takes longer is given up
 
 

@@ -1,0 +1,62 @@
+"""What do variables say, those of the environment and those of ``.env``? This is where the configuration reads them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from io import StringIO
+from pathlib import Path
+from typing import NamedTuple
+
+from hfmirror import errors
+
+DOTENV = Path('.env')
+
+_FILE_MAX = 1024 * 1024  # bytes of a .env or of a file of tokens
+
+
+class Variables(NamedTuple):
+    """The variables of one source. ``shown`` is put behind their names: '' for the environment, `` in .env``."""
+
+    shown: str
+    values: Mapping[str, str]
+
+
+def variables() -> Variables:
+    """Return the variables of the environment."""
+    return Variables('', dict(os.environ))
+
+
+def of_dotenv() -> list[Variables]:
+    """Return the variables of ``.env`` in the working directory, if there is one. Raises ConfigError as ``dotenv``."""
+    if not DOTENV.is_file():
+        return []
+    values = {name: value for name, value in dotenv(DOTENV).items() if value is not None}
+    return [Variables(f' in {DOTENV}', values)]
+
+
+def dotenv(path: Path) -> Mapping[str, str | None]:
+    """Return what a ``.env`` says, as it stands there. Raises ConfigError when it cannot be read."""
+    from dotenv import dotenv_values
+
+    try:
+        return dotenv_values(stream=StringIO(small_text(path)), interpolate=False)
+    except (OSError, ValueError) as e:
+        raise errors.ConfigError(f'{path}: {reason(e)}. Mend the file or remove it.') from e
+
+
+def small_text(path: Path) -> str:
+    """Return the text of a small file. Raises OSError, and ValueError for a large one or one that is no text."""
+    with path.open('rb') as file:
+        content = file.read(_FILE_MAX + 1)
+    if len(content) > _FILE_MAX:
+        raise ValueError(f'larger than {_FILE_MAX} bytes')
+    return content.decode('utf-8-sig')
+
+
+def reason(error: OSError | ValueError) -> str:
+    """Return why a small file could not be read, without what stands in it."""
+    # A UnicodeDecodeError shows the bytes, which may be a token.
+    if isinstance(error, UnicodeDecodeError):
+        return 'not UTF-8 text'
+    return f'cannot be read: {error.strerror}' if isinstance(error, OSError) else str(error)

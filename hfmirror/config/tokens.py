@@ -1,0 +1,61 @@
+"""Is there a secret in the configuration? It would be committed and published with it, so it is refused and never shown."""
+
+from __future__ import annotations
+
+import re
+from io import BytesIO
+
+from hfmirror.config.given import Given, KeyPath, Problem, leaves, problem, without
+from hfmirror.gates import secrets
+
+_NAMES = re.compile(
+    r'(?i)(?:\A|.*[_-])(?:token|tokens|api_?key|access_?key|secret|password|passwd|pwd|credentials?)\Z'
+)
+_RIGHT_WAY = (
+    "Remove it here, and log in with 'hf auth login' or put HF_TOKEN=… into .env, which stays on this machine. "
+    'Revoke it when others have seen this file.'
+)
+# What the services behind these want is a secret itself.
+_SECRET_VALUES = ('notifications.webhook_url', 'notifications.email_url')
+
+
+def refused(given: Given) -> tuple[Given, list[Problem]]:
+    """Return what was given without its secrets, and their problems. Asked before variables are filled in, and after."""
+    problems = []
+    for path, value in leaves(given):
+        if (found := _problem(path, value)) is not None:
+            problems.append(found)
+            given = without(given, path)
+    return given, problems
+
+
+def _problem(path: KeyPath, value: Given) -> Problem | None:
+    name = next((part for part in path if isinstance(part, str) and _NAMES.match(part)), None)
+    if name is not None:
+        return problem(value.origin, path, f'a secret does not belong here. {_RIGHT_WAY}')
+    if not isinstance(value.content, str):
+        return None
+    is_address = '.'.join(map(str, path)) in _SECRET_VALUES
+    if (is_address and value.is_text) or not looks_secret(value.content):
+        return None
+    way = (
+        'Put it into .env under a name such as NOTIFY_URL, and write ${NOTIFY_URL} here.'
+        if is_address
+        else _RIGHT_WAY
+    )
+    return problem(value.origin, path, f'holds a secret, which does not belong here. {way}')
+
+
+def looks_secret(text: str) -> bool:
+    """Tell whether a rule of the gates finds a secret in a value."""
+    quoted = f'value = "{text}"'
+    return any(secrets.scan(BytesIO(quoted.encode('utf-8', 'replace')), 'config.yaml'))
+
+
+def masked(key: str, value: object) -> object:
+    """Return a value fit to be shown: of the addresses of notifications only the host."""
+    if key not in _SECRET_VALUES or not isinstance(value, str) or not value:
+        return value
+    scheme, _, rest = value.partition('://')
+    host = re.split(r'[/?#]', rest, maxsplit=1)[0].rpartition('@')[2]
+    return f'{scheme}://{host}/***' if rest else '***'
