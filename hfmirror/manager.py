@@ -278,7 +278,7 @@ class HuggingFaceManager:
 
         Nothing is sent or asked. Raises CardError.
         """
-        from hfmirror.experiments.preview import card_of
+        from hfmirror.preview import card_of
 
         folder = Path(model_path)
         project = self._project(folder)

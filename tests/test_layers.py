@@ -27,7 +27,7 @@ LAYERS = (
     '__main__ main',
     'commands',
     'manager features experiments training checkpoints',
-    'publishing',
+    'publishing preview',
     'place release hubcache pulling verifying notify server',
     'repository',
     'compose holding delivery replay layout naming objects',

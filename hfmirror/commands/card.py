@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,39 +12,15 @@ from hfmirror import errors, output
 from hfmirror.commands import options
 
 if TYPE_CHECKING:
-    from hfmirror.folder import Folder
+    from hfmirror.config.config import Config
     from hfmirror.target import Target
 
 
-def card_of(folder: Folder, target: Target, *, version: str | None = None) -> str:
-    """Return the card that a first release of the folder as ``version`` would have. Raises CardError."""
-    from hfmirror import layout
-    from hfmirror.card import card
-    from hfmirror.facts.facts import read_facts
-    from hfmirror.readme import ownership
-    from hfmirror.rules import CARD
-
-    files = {file.path: file.source for file in folder.files}
-    base = ownership.decode(files[CARD].read_bytes(), str(files[CARD])) if CARD in files else None
-    facts = read_facts(files, repo_type=target.repo_type)
-    about = card.About(
-        repo_id=target.repo_id,
-        repo_type=target.repo_type,
-        version=version,
-        date=datetime.now(UTC),
-        tree=layout.outline(folder),
-        history=[],
-        url=None,
-    )
-    return card.render(facts, about, base=base)
-
-
-def _target(given: Mapping[str, Any], folder: Path) -> Target:
+def _target(given: Mapping[str, Any], folder: Path, config: Config) -> Target:
     from hfmirror import place
-    from hfmirror.config.loading import load_config
     from hfmirror.config.places import home
 
-    config, directories = load_config(given['config_file']), home()
+    directories = home()
     where = place.Place(given['repo'], given['repo_type'], given['branch'])
     remote, token = given['remote'] or 'local', None
     if remote == 'hub' and not (where.repo or config.repository.model_name):
@@ -72,11 +47,13 @@ def command(folder: Path, check: bool, tag: str | None, as_json: bool, **given: 
 
     Nothing is sent or asked. Exit code 8 when the Hub would refuse the card.
     """
-    from hfmirror import folder as folders
     from hfmirror.card import lint
+    from hfmirror.config.loading import load_config
+    from hfmirror.preview import card_of
 
-    target = _target(given, folder)
-    text = card_of(folders.walk(folder), target, version=tag)
+    config = load_config(given['config_file'])
+    target = _target(given, folder, config)
+    text = card_of(folder, target, config, version=tag)
     if not check:
         output.document({'path': 'README.md', 'text': text}) if as_json else output.data(
             text.removesuffix('\n')

@@ -6,6 +6,8 @@ the function. It also puts the command into a process group of its own, so that 
 
 from __future__ import annotations
 
+import os
+
 KILL = 'os.killpg(0, signal.SIGKILL)'
 
 _HEAD = """
@@ -48,7 +50,7 @@ def fault(folder, *wraps):
     """Return the environment of a command in which ``wraps`` (made by ``at``) are in place; ``folder`` holds their code."""
     folder.mkdir(exist_ok=True)
     (folder / 'sitecustomize.py').write_text('\n'.join([_HEAD, *wraps, '']))
-    return {'PYTHONPATH': str(folder)}
+    return {'PYTHONPATH': os.pathsep.join([str(folder), *filter(None, [os.environ.get('PYTHONPATH')])])}
 
 
 def at(where, *, before='', after='', nth=(1,)):

@@ -1,4 +1,4 @@
-"""What card would the model of a training run have? As its first release would, without asking anyone."""
+"""What card would a folder have? As its first release would, without asking anyone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ from hfmirror.target import Target
 
 
 def card_of(
-    folder: Path, target: Target, config: Config, *, version: str | None, sections: Mapping[str, str]
+    folder: Path,
+    target: Target,
+    config: Config,
+    *,
+    version: str | None = None,
+    sections: Mapping[str, str] | None = None,
 ) -> str:
     """Return the card of the first release of a folder as ``version``; ``sections`` are {heading: Markdown}. Raises CardError."""
     walked = folders.walk(folder, include=config.layout.include, exclude=config.layout.exclude)
@@ -32,6 +37,6 @@ def card_of(
         tree=layout.outline(walked),
         history=[],
         url=None if target.path is not None else target.url,
-        additions=Additions(sections=sections).over(configured(config)),
+        additions=Additions(sections=sections or {}).over(configured(config)),
     )
     return card.render(read_facts(files, repo_type=target.repo_type), about, base=base)

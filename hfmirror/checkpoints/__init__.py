@@ -1,0 +1,1 @@
+"""How does a torch checkpoint become a folder that others can load? Read without running it, written as plain files."""
