@@ -273,12 +273,14 @@ def test_bytes_that_are_no_pickle_are_nothing(tmp_path, content):
     assert look(tmp_path, content).found == []
 
 
+@pytest.mark.heavy
 def test_random_bytes_are_nothing(tmp_path):
     drawn = random.Random(1)
     found = [look(tmp_path, drawn.randbytes(2000)) for _ in range(3000)]
     assert [seen for seen in found if seen != ([], [], None)] == []
 
 
+@pytest.mark.heavy
 def test_random_changes_to_files_do_not_crash(tmp_path):
     drawn = random.Random(2)
     whole = [
