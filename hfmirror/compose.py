@@ -273,7 +273,7 @@ def _read_plain(file: SourceFile, known: Known) -> bytes:
 def _history(repository: Clone, refs: Refs, prefix: str) -> list[VersionInfo]:
     try:
         return repository.versions(refs, prefix=prefix)
-    except errors.NetworkError:
+    except (errors.NetworkError, errors.NotFoundError):  # or there is no repository yet
         return []
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from hfmirror import delivery, errors, holding, output, statuses, versions
+from hfmirror import delivery, durable, errors, holding, output, statuses, versions
 from hfmirror import folder as folders
 from hfmirror.auth import Token
 from hfmirror.clone import Clone, opened
@@ -20,15 +20,16 @@ from hfmirror.gates import limits
 from hfmirror.gates.gate import require_clean
 from hfmirror.gates.scanning import scan_files
 from hfmirror.gitcmd import GitFailed
-from hfmirror.hub import NO_TOKEN, NoSuchRepository, may_not_write
+from hfmirror.hub import NO_TOKEN, NoSuchRepository
 from hfmirror.naming import Name
-from hfmirror.objects import DirectoryObjects, RemoteObjects, objects_of
+from hfmirror.objects import DirectoryObjects, objects_of
 from hfmirror.outbox import Entry as Waiting
-from hfmirror.outbox import Outbox
+from hfmirror.outbox import Held, Outbox
 from hfmirror.refs import Refs
+from hfmirror.rights import may_not_write
 from hfmirror.statcache import CommandCache
 from hfmirror.target import Target
-from hfmirror.tree import Changes, compare, total_size
+from hfmirror.tree import Changes, Entry, compare, total_size
 from hfmirror.worktree import RemoteMoved, TagExists
 
 _TRIES = 5
@@ -78,6 +79,11 @@ class _Push:
             return False
         return _device(path) == _device(self.outbox.root)
 
+    @property
+    def retry(self) -> Retry:
+        """How often to try again: not at all when we have just seen that nothing helps."""
+        return Retry(0) if self.offline or self.queued else retry_of(self.config)
+
 
 def _device(path: Path) -> int:
     """Return the file system that ``path`` is on, or would be."""
@@ -102,14 +108,16 @@ def push(
     if target.endpoint is not None and token is None:
         raise errors.AuthError(f'{target}: {NO_TOKEN}')
     outbox = Outbox(home.outbox, target)
-    outbox.root.mkdir(parents=True, exist_ok=True)
     try:
+        outbox.root.mkdir(parents=True, exist_ok=True)
         with opened(target, home, token) as repository:
             current = _Push(repository, outbox, cache, config, request)
             try:
                 return _dry_run(current) if dry_run else _push(current)
             finally:
                 outbox.tidy()
+    except BrokenPipeError:
+        raise  # whoever reads our output has gone
     except OSError as e:
         raise disk_failure(e) from e
 
@@ -152,17 +160,16 @@ def _push(current: _Push) -> Release:
 def _send_waiting(current: _Push) -> None:
     """Send what waits from earlier pushes, in order. What cannot go yet is what this push builds on."""
     for entry in current.outbox.entries():
-        name = entry.version or entry.commit[:10]
         try:
             current.delivered.append(
                 delivery.deliver_queued(current.repository, current.outbox, entry, retry_of(current.config))
             )
-            output.say(f'{current.target}: {name}, which was waiting, is there now')
+            output.say(f'{current.target}: {entry.name}, which was waiting, is there now')
         except errors.NetworkError:
             current.queued = [later for later in current.outbox.entries() if later.id >= entry.id]
             return
         except errors.SourceChanged as e:
-            output.warn(f'{name} was interrupted and cannot be finished: {e}')
+            output.warn(f'{entry.name} was interrupted and cannot be finished: {e}')
             current.outbox.remove(entry)
         except errors.ConflictError as e:
             output.warn(str(e))
@@ -170,17 +177,17 @@ def _send_waiting(current: _Push) -> None:
 
 def _push_once(current: _Push) -> Release:
     plan = _plan(current, copy=current.copies)
-    objects = objects_of(current.repository)
     done = _already_there(current, plan)
     if done is not None:
         _require_asked(current, done)
-        _send_lost(current, plan, objects)
+        _prove_again(current, plan, done)
         return done
     _require_clean(current, plan)
     draft = write(current.repository, current.request, plan)
     if current.absent:
         _begin(current)
-    held = holding.hold(plan, objects, current.outbox.store, copy=current.copies)
+    lacking = holding.lacking(plan, objects_of(current.repository))
+    held = holding.hold(plan, lacking, current.outbox.store, copy=current.copies)
     entry = make(current.repository, current.outbox, current.request, plan, draft, held)
     try:
         _send(current, entry)
@@ -228,8 +235,11 @@ def _plan(current: _Push, *, copy: bool) -> Plan:
 
 def _refs(current: _Push) -> Refs:
     """Return what to build on: the remote's refs, what they were when it cannot be reached, and what waits on top."""
+    current.offline, current.absent = None, False
     try:
-        refs = current.repository.remote_refs()
+        refs = delivery.refs_of(current.repository, current.retry)
+        if current.request.private:
+            delivery.warn_when_public(current.repository)
     except NoSuchRepository:
         _require_may_create(current)
         current.absent = True
@@ -312,7 +322,7 @@ def _is_like(tag: str, name: Name, prefix: str) -> bool:
 def _is_same_tree(current: _Push, plan: Plan, tag: str, commit: str) -> bool:
     if commit == plan.refs.head:
         return not plan.is_new
-    current.repository.fetch(commit, f'refs/tags/{tag}')
+    delivery.patiently(current.retry, lambda _: current.repository.fetch(commit, f'refs/tags/{tag}'))
     return not compare(contents(current.repository.tree(commit)), plan.laid.tree)
 
 
@@ -327,14 +337,20 @@ def _there(current: _Push, plan: Plan, version: str | None, commit: str) -> Rele
     return _release(current, nothing, commit, status, note=note)
 
 
-def _send_lost(current: _Push, plan: Plan, objects: RemoteObjects) -> None:
-    """Send what the remote should have had and has lost."""
-    if current.queued or (current.target.path is not None and not current.target.path.exists()):
+def _prove_again(current: _Push, plan: Plan, done: Release) -> None:
+    """Prove what was pushed by an earlier command, which may have failed to; what the remote has lost is sent to it again."""
+    if done.status != 'up-to-date' or done.commit is None:
         return
-    held = holding.hold(plan, objects, current.outbox.store, copy=current.copies)
-    if held:
-        output.say(f'{current.target}: sending {output.count(len(held), "object")} that the remote had lost')
-        objects.send(current.outbox.store, held)
+    repository, outbox, commit = current.repository, current.outbox, done.commit
+
+    def hold(lost: Sequence[Entry]) -> list[Held]:
+        return holding.hold(plan, lost, outbox.store, copy=current.copies)
+
+    def once(_: int) -> None:
+        with repository.explaining(writing=True):
+            delivery.prove_again(repository, outbox, done.version, commit, hold)
+
+    delivery.patiently(current.retry, once)
 
 
 def _send(current: _Push, entry: Waiting) -> None:
@@ -342,7 +358,7 @@ def _send(current: _Push, entry: Waiting) -> None:
         # What it builds on has not gone either, and we have just seen why.
         why = current.offline or current.queued[0].error or f'{current.target}: cannot be reached.'
         raise errors.NetworkError(why, statuses.LASTING)
-    delivery.deliver(current.repository, current.outbox, entry, retry_of(current.config), is_new=True)
+    delivery.deliver(current.repository, current.outbox, entry, current.retry, is_new=True)
 
 
 def _queue(current: _Push, plan: Plan, entry: Waiting, why: str) -> Release:
@@ -378,11 +394,11 @@ def _release(
     )
 
 
-def disk_failure(failure: OSError) -> Exception:
-    """Return our error for a disk that is full, any other failure as it is."""
-    if failure.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return failure
-    where = failure.filename or 'the disk'
+def disk_failure(failure: OSError) -> errors.HfmirrorError:
+    """Return our error for what the system refused: a disk is full, or a place cannot be written to."""
+    refused = f'{failure.filename or "the disk"}: {failure.strerror or failure}.'
+    if failure.errno in durable.NO_ROOM:
+        return errors.DiskFull(f'{refused} Nothing was sent. Free some space and push again.')
     return errors.HfmirrorError(
-        f'{where}: {failure.strerror}. Nothing was sent. Free some space and push again.'
+        f'{refused} Give yourself the right to write there, or choose another place; HFMIRROR_HOME moves what hfmirror keeps.'
     )

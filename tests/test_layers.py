@@ -30,7 +30,7 @@ LAYERS = (
     'repository',
     'compose holding delivery replay layout naming objects',
     'clone clonedir worktree refs outbox fingerprint gates card facts readme message origin',
-    'hub transfers store statcache lfsapi rules folder ignore gitignore versions config auth',
+    'hub rights transfers store statcache lfsapi rules folder ignore gitignore versions config auth',
     'statuses target tree lfs gitcmd output durable fastimport copying',
     'errors',
 )
