@@ -6,7 +6,6 @@ import base64
 import configparser
 import os
 import re
-import stat
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,7 @@ from typing import NoReturn
 from urllib.parse import urlsplit
 
 from hfmirror import errors, gitcmd
-from hfmirror.config.environment import dotenv, reason, small_text
+from hfmirror.config.environment import dotenv, is_anybodys, own_dotenv, reason, small_text
 from hfmirror.config.places import PROJECT_FILE
 
 VARIABLES = ('HF_TOKEN', 'HUGGINGFACE_TOKEN', 'HUGGING_FACE_HUB_TOKEN')
@@ -30,11 +29,12 @@ class Token:
     """A secret and the place it came from. Prints as its place only, and cannot be pickled or copied into a document."""
 
     # No dataclass and no tuple: what walks over fields (asdict, json, a template) would show the value.
-    __slots__ = ('endpoint', 'source', 'value')
+    __slots__ = ('dotenv', 'endpoint', 'source', 'value')
 
     def __init__(self, value: str, source: str, endpoint: str = DEFAULT_ENDPOINT) -> None:
         self.value, self.source = value, source
         self.endpoint = endpoint  # the Hub that it is for: no other one gets it
+        self.dotenv: Path | None = None  # the .env that it stands in
 
     def __repr__(self) -> str:
         return f'<token from {self.source}>'
@@ -53,8 +53,10 @@ def find_token(given: str | None = None, *, folder: Path | None = None) -> Token
     4. the token that ``hf auth login`` saved and ``hf auth switch`` chose, in ``HF_TOKEN_PATH`` or below ``HF_HOME``
     5. what huggingface_hub gets for a CI job in which ``HF_OIDC_RESOURCE`` is set, or from the secrets of a Colab notebook
 
-    Raises AuthError when what is there is no token, ConfigError for a ``.env`` that cannot be read, UsageError for an
-    empty ``given``, and NetworkError when the CI exchange cannot be reached.
+    The Hub that a ``.env`` names gets what is given, or what stands in the same ``.env``; no other token is for it.
+
+    Raises AuthError when what is there is no token, or is not for that Hub, ConfigError for a ``.env`` that cannot be
+    read, UsageError for an empty ``given``, and NetworkError when the CI exchange cannot be reached.
     """
     if given is not None:
         if not given.strip():
@@ -69,7 +71,13 @@ def find_token(given: str | None = None, *, folder: Path | None = None) -> Token
             or _from_colab()
         )
     if found is not None:
-        found.endpoint = endpoint(folder=folder)
+        found.endpoint, dotenv = _endpoint(folder)
+        if given is None and dotenv not in (None, found.dotenv) and found.endpoint != DEFAULT_ENDPOINT:
+            # A .env comes along with a repository that somebody clones; the login of its reader is not for its author.
+            raise errors.AuthError(
+                f'{dotenv} names the Hub {found.endpoint}, and the token from {found.source} was not given for it. '
+                'If it is meant for that Hub, set HF_ENDPOINT in the environment, or put the token into the same file.'
+            )
     return found
 
 
@@ -78,14 +86,19 @@ def endpoint(*, folder: Path | None = None) -> str:
 
     ``.env`` is looked for where ``find_token`` looks. Raises UsageError for what is no http(s) address.
     """
+    return _endpoint(folder)[0]
+
+
+def _endpoint(folder: Path | None) -> tuple[str, Path | None]:
+    """Return the Hub's address, and the ``.env`` that names it."""
     given = os.environ.get('HF_ENDPOINT', '').strip()
     if given:
-        return _address(given, 'HF_ENDPOINT')
+        return address(given, 'HF_ENDPOINT'), None
     for path, values in _dotenvs(folder):
         given = (values.get('HF_ENDPOINT') or '').strip()
         if given:
-            return _address(given, f'HF_ENDPOINT in {path}')
-    return DEFAULT_ENDPOINT
+            return address(given, f'HF_ENDPOINT in {path}'), path
+    return DEFAULT_ENDPOINT, None
 
 
 def username() -> str | None:
@@ -165,14 +178,16 @@ def _from_dotenv(folder: Path | None) -> Token | None:
         for name in VARIABLES:
             value = values.get(name) or ''
             if value.strip():
-                return _token(value, f'{name} in {path}')
+                found = _token(value, f'{name} in {path}')
+                found.dotenv = path
+                return found
     return None
 
 
 def _dotenvs(folder: Path | None) -> Iterator[tuple[Path, Mapping[str, str | None]]]:
     """Yield the values of every ``.env`` that counts, the working directory's first."""
-    here = Path('.env')
-    if os.path.isfile(here):
+    here = own_dotenv()
+    if here is not None:
         yield here, dotenv(here)
     for directory in _project(folder) if folder is not None else []:
         path = directory / '.env'
@@ -187,20 +202,12 @@ def _project(folder: Path) -> list[Path]:
     """
     above = []
     for directory in Path(os.path.abspath(folder)).parents:
-        if _is_anybodys(directory):
+        if is_anybodys(directory):
             break  # whoever put a project there is not known, and /tmp is above many folders
         above.append(directory)
         if os.path.isfile(directory / PROJECT_FILE):
             return above
     return []
-
-
-def _is_anybodys(directory: Path) -> bool:
-    try:
-        mode = directory.stat().st_mode
-    except OSError:
-        return False
-    return os.name == 'posix' and bool(mode & stat.S_IWOTH)
 
 
 def _from_login() -> Token | None:
@@ -306,7 +313,8 @@ def _harmless(said: str) -> str:
     return re.sub(r'\beyJ[\w-]+(?:\.[\w-]*)*', '***', said)
 
 
-def _address(given: str, source: str) -> str:
+def address(given: str, source: str) -> str:
+    """Return the address of a Hub as it is compared. Raises UsageError, by its ``source``, for what is none."""
     fault = _address_fault(given)
     if fault:
         raise errors.UsageError(f'{source}: {fault}. Expected the address of a Hub, like {DEFAULT_ENDPOINT}.')

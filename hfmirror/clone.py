@@ -25,7 +25,7 @@ from hfmirror.auth import Token
 from hfmirror.config.places import Home
 from hfmirror.fastimport import Content, commit_stream
 from hfmirror.gitcmd import GitFailed, git, git_bytes
-from hfmirror.hub import Hub, hub_of, require_online
+from hfmirror.hub import Hub, explaining, hub_of, require_online
 from hfmirror.refs import Refs, fetched_tags, ls_remote, tags_in
 from hfmirror.target import Target
 from hfmirror.tree import Tree
@@ -59,18 +59,18 @@ class Clone(WorkTree):
 
     def _asked(self) -> Refs:
         require_online(self.target)
-        try:
+        with self.explaining():
             refs = ls_remote(self.target, cwd=self.work, env=self.env)
-        except errors.HfmirrorError as e:
-            raise self.explained(e) from e
         if self.hub is not None and refs.head is None and not refs.tags:
             # To git, the login page of a network is a repository without anything in it.
             self.hub.require(self.target)
         return refs
 
-    def explained(self, failure: errors.HfmirrorError, *, writing: bool = False) -> errors.HfmirrorError:
-        """Return what is behind a refusal that git and git-lfs could only half tell."""
-        return self.hub.explained(failure, self.target, writing=writing) if self.hub else failure
+    @contextmanager
+    def explaining(self, *, writing: bool = False) -> Iterator[None]:
+        """Raise what is behind a refusal that git and git-lfs could only half tell."""
+        with explaining(self.hub, self.target, writing=writing):
+            yield
 
     def remembered_refs(self) -> Refs:
         """Return what the remote had when it was last asked."""
@@ -84,6 +84,7 @@ class Clone(WorkTree):
         """Return the remote's tags that hfmirror can order, newest first, read without any file's content."""
         if self.target.path is not None:
             return tags_in(self.target.path, prefix=prefix) if self.target.path.exists() else []
+        require_online(self.target)
         return fetched_tags(self.target, self.home / 'tags.git', refs, prefix=prefix, env=self.env)
 
     def listed(self, revision: str, commit: str) -> Tree | None:

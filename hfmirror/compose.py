@@ -125,7 +125,9 @@ def write(repository: Clone, request: Request, plan: Plan) -> Draft:
         {file.path: file.source for file in request.folder.files}, repo_type=repository.target.repo_type
     )
     text = _card(repository, request, plan, history, facts)
-    require_clean(scan_texts({CARD: text}), request.allowed)  # before the Hub gets to see it
+    names = '\n'.join(plan.laid.tree)
+    # Before the Hub gets to see the card.
+    require_clean(scan_texts({CARD: text, 'names of the files': names}), request.allowed)
     _check_card(text, repository)
     generated = {CARD: text.encode('utf-8', 'surrogateescape'), ATTRIBUTES: _attributes(plan)}
     tree = {**plan.laid.tree, **{path: _plain(path, content) for path, content in generated.items()}}
@@ -279,7 +281,7 @@ def _read_plain(file: SourceFile, known: Known) -> bytes:
 def _history(repository: Clone, refs: Refs, prefix: str) -> list[VersionInfo]:
     try:
         return repository.versions(refs, prefix=prefix)
-    except errors.NetworkError:
+    except (errors.NetworkError, errors.NotFoundError):  # or there is no repository yet
         return []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import stat
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,8 +21,11 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ONE_BY_ONE = 32
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write a file so that a kill or power cut leaves the old content or the new one, nothing between."""
+def write(path: Path, content: bytes, *, mode: int | None = None) -> None:
+    """Write a file so that a kill or power cut leaves the old content or the new one, nothing between.
+
+    Only its owner may read it, unless ``mode`` says otherwise.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(
         dir=path.parent, prefix=f'.{path.name}.', suffix='.tmp', delete=False
@@ -29,6 +33,8 @@ def write(path: Path, content: bytes) -> None:
         try:
             temporary.write(content)
             temporary.flush()
+            if mode is not None:
+                os.chmod(temporary.name, mode)
             os.fsync(temporary.fileno())
             os.replace(temporary.name, path)
         except BaseException:
@@ -36,6 +42,11 @@ def write(path: Path, content: bytes) -> None:
                 os.unlink(temporary.name)
             raise
     flush([path.parent])
+
+
+def rewrite(path: Path, content: bytes) -> None:
+    """Write a file of a person as ``write`` does; who may read it stays as it was."""
+    write(path, content, mode=stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644)
 
 
 def flush(paths: Sequence[Path]) -> None:

@@ -19,6 +19,7 @@ from hfmirror.statcache import Known, Stamp, StatCache
 from hfmirror.store import ObjectStore
 from hfmirror.tree import blob_id
 
+Item = TypeVar('Item')
 Result = TypeVar('Result')
 
 _SMALL = 1024 * 1024  # bytes
@@ -50,9 +51,7 @@ class Reader:
         self.cache, self.store = cache, store
         self._block_size = max(block_size - block_size % ALIGNED, ALIGNED)
         self._stop = threading.Event()
-        self.threads = jobs or len(
-            os.sched_getaffinity(0) if hasattr(os, 'sched_getaffinity') else range(os.cpu_count() or 1)
-        )
+        self.jobs = jobs
 
     def read(self, root: Path, work: Sequence[Job]) -> dict[str, Found]:
         """Return {path in the folder: what its bytes are} for every job.
@@ -64,8 +63,12 @@ class Reader:
         known = {job.file.path: was for job in work if (was := _from_cache(job, cached))}
         unread = [job for job in work if job.file.path not in known]
         with output.progress('hashing', sum(job.file.stat.st_size for job in unread)) as shown:
-            found = _map(
-                lambda job: self._read_one(job, shown), unread, threads=self.threads, stop=self._stop
+            found = in_threads(
+                lambda job: self._read_one(job, shown),
+                unread,
+                [job.file.stat.st_size for job in unread],
+                jobs=self.jobs,
+                stop=self._stop,
             )
             known |= {job.file.path: result for job, result in zip(unread, found, strict=True)}
         if self.store is not None:
@@ -165,19 +168,28 @@ def _from_cache(job: Job, cached: Mapping[str, tuple[Stamp, Known]]) -> Found | 
     return Found(stamp, known) if needed or known.size == 0 else None
 
 
-def _map(
-    work: Callable[[Job], Found], jobs: Sequence[Job], *, threads: int, stop: threading.Event
-) -> list[Found]:
-    """Return ``work`` of each job in order; one thread means plain ``map``, for a debugger.
+def in_threads(
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    sizes: Sequence[int],
+    *,
+    jobs: int,
+    stop: threading.Event,
+) -> list[Result]:
+    """Return ``work`` of each item, of so many bytes, in order. ``jobs`` 0 is a thread per CPU, 1 plain ``map``.
 
-    The largest files begin first. Small ones go to a thread by the dozen: handing each over costs more than reading it.
+    The largest begin first. Small ones go to a thread by the dozen: handing each over costs more than reading it.
+    When one fails ``stop`` is set, upon which ``work`` has to end soon.
     """
-    if threads == 1 or len(jobs) < 2:
-        return [work(job) for job in jobs]
-    batches = _batches(jobs)
-    results: dict[int, Found] = {}
+    threads = jobs or _cpus()
+    if threads == 1 or len(items) < 2:
+        return [work(item) for item in items]
+    results: dict[int, Result] = {}
     with ThreadPoolExecutor(threads) as pool:
-        futures = [pool.submit(lambda batch: [(i, work(jobs[i])) for i in batch], batch) for batch in batches]
+        futures = [
+            pool.submit(lambda batch: [(i, work(items[i])) for i in batch], batch)
+            for batch in _batches(sizes)
+        ]
         try:
             for future in futures:
                 results.update(future.result())
@@ -185,12 +197,17 @@ def _map(
             stop.set()  # or a hundred gigabytes would be hashed to their end before Ctrl-C is heard
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return [results[i] for i in range(len(jobs))]
+    return [results[i] for i in range(len(items))]
 
 
-def _batches(jobs: Sequence[Job]) -> list[list[int]]:
-    """Return the numbers of the jobs, the largest first, those of small files in batches."""
-    order = sorted(range(len(jobs)), key=lambda i: -jobs[i].file.stat.st_size)
-    large = [i for i in order if jobs[i].file.stat.st_size >= _SMALL]
+def _cpus() -> int:
+    """Return how many CPUs we may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def _batches(sizes: Sequence[int]) -> list[list[int]]:
+    """Return the numbers of the items, the largest first, small ones in batches."""
+    order = sorted(range(len(sizes)), key=lambda i: -sizes[i])
+    large = [i for i in order if sizes[i] >= _SMALL]
     small = order[len(large) :]
     return [[i] for i in large] + [small[start : start + _BATCH] for start in range(0, len(small), _BATCH)]

@@ -323,10 +323,11 @@ def _sshcommand(cwd: Path) -> str:
 
 # What git and git-lfs say of anything but a server's answer, in English, and what it means. The first match wins.
 _MEANINGS: tuple[tuple[str, type[errors.HfmirrorError], str], ...] = (
+    # A disk of this machine is told of by `run`, so it is one over there.
     (
         _NO_ROOM,
-        errors.HfmirrorError,
-        'The disk is full: free some space and push again',
+        errors.RemoteError,
+        'The disk there is full: free some space on it and push again',
     ),
     (
         r'Permission denied|Host key verification failed|access denied',

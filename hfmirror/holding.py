@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from hfmirror import errors
 from hfmirror.compose import Plan
@@ -14,18 +14,16 @@ from hfmirror.store import ObjectStore
 from hfmirror.tree import Entry
 
 
-def hold(plan: Plan, objects: RemoteObjects, store: ObjectStore, *, copy: bool) -> list[Held]:
-    """Have every object of the plan that the remote lacks in ``store``, and return them.
+def hold(plan: Plan, wanted: Iterable[Entry], store: ObjectStore, *, copy: bool) -> list[Held]:
+    """Have the objects that the remote lacks, ``wanted``, in ``store``, each once, and return those that the folder has.
 
     With ``copy`` each is a copy of its own, most of them made while they were hashed; else a link. Raises SourceChanged
     when a file is no more what it was when it was read.
     """
-    files = plan.laid.files
-    ours = [entry for entry in plan.laid.tree.values() if entry.is_lfs and entry.path in files]
     held: dict[str, Held] = {}
-    for entry in _lacking(plan, objects, ours):
-        if entry.oid not in held:
-            file = files[entry.path]
+    for entry in wanted:
+        file = plan.laid.files.get(entry.path)
+        if entry.oid not in held and file is not None:
             stamp = None
             if copy:
                 _copy(store, file, entry)
@@ -36,7 +34,10 @@ def hold(plan: Plan, objects: RemoteObjects, store: ObjectStore, *, copy: bool) 
     return list(held.values())
 
 
-def _lacking(plan: Plan, objects: RemoteObjects, ours: Sequence[Entry]) -> list[Entry]:
+def lacking(plan: Plan, objects: RemoteObjects) -> list[Entry]:
+    """Return the folder's LFS entries that the remote lacks, as far as it can be asked."""
+    files = plan.laid.files
+    ours = [entry for entry in plan.laid.tree.values() if entry.is_lfs and entry.path in files]
     try:
         return objects.missing(ours)
     except (errors.NetworkError, errors.NotFoundError):

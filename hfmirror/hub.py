@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 from hfmirror import auth, errors, statuses, transfers
 from hfmirror.auth import Token
 from hfmirror.gitcmd import GitFailed
+from hfmirror.rights import may_not_write
 from hfmirror.target import REPO_TYPES, Target
 from hfmirror.tree import Entry, Tree
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 60  # between two bytes
 _ANSWER_MAX = 64 * 1024 * 1024  # bytes; a thousand entries of a tree are one
 _PAGES_MAX = 10_000  # of 1,000 entries each
-_WRITING = 'repo.write'  # what a fine-grained token has to be allowed
 
 
 class NoSuchRepository(errors.NotFoundError):
@@ -33,10 +33,13 @@ class NoSuchRepository(errors.NotFoundError):
 
 
 class Hub:
-    """The REST API at ``endpoint``, as the owner of ``token``, or as nobody."""
+    """The REST API at ``endpoint``, as the owner of ``token``, or as nobody.
 
-    def __init__(self, endpoint: str, token: Token | None) -> None:
-        self.endpoint, self.token = endpoint, token
+    ``other`` is a token that was found and is for another Hub; of it only its place is told.
+    """
+
+    def __init__(self, endpoint: str, token: Token | None, *, other: Token | None = None) -> None:
+        self.endpoint, self.token, self._other = endpoint, token, other
         self._me: dict[str, Any] | None = None
         self._loading: Thread | None = None
 
@@ -55,13 +58,22 @@ class Hub:
     def whoami(self) -> dict[str, Any]:
         """Return the answer of whoami-v2: name, organisations, and what the token may do. Raises AuthError."""
         if self.token is None:
-            raise errors.AuthError(f'{self.endpoint}: {NO_TOKEN}')
+            raise self.no_token(self.endpoint)
         if self._me is None:
             found = self._json('GET', '/api/whoami-v2', what=self.endpoint)
             if not isinstance(found, dict) or not isinstance(found.get('name'), str):
                 raise errors.RemoteError(f'{self.endpoint}: it does not say who the token belongs to.')
             self._me = found
         return self._me
+
+    def no_token(self, what: str) -> errors.AuthError:
+        """Return what to tell of ``what`` when there is no token for this Hub."""
+        if self._other is None:
+            return errors.AuthError(f'{what}: {NO_TOKEN}')
+        return errors.AuthError(
+            f'{what}: the token from {self._other.source} is for {self._other.endpoint}, and this is on {self.endpoint}. '
+            f'Set HF_ENDPOINT to {self.endpoint} if the token is for that.'
+        )
 
     def exists(self, target: Target) -> bool:
         """Return whether the repository is there and may be read."""
@@ -75,23 +87,39 @@ class Hub:
         """Raise unless the repository is there and may be read."""
         self._json('GET', _api(target), what=str(target))
 
-    def create(self, target: Target, *, private: bool | None = None, sdk: str | None = None) -> None:
-        """Create the repository; one that is there stays as it is. ``private`` None is the account's default."""
+    def is_private(self, target: Target) -> bool:
+        """Return whether the Hub says that the repository is private. Raises NotFoundError when it is not there."""
+        found = self._json('GET', _api(target), what=str(target))
+        return isinstance(found, dict) and found.get('private') is True
+
+    def create(self, target: Target, *, private: bool | None = None, sdk: str | None = None) -> bool:
+        """Create the repository; returns False for one that is there, which stays as it is.
+
+        ``private`` None is the account's default. Raises RemoteError for one that was to be private and is not.
+        """
         namespace, _, name = target.repo_id.partition('/')
         body: dict[str, Any] = {'name': name, 'organization': namespace, 'type': target.repo_type}
         if private is not None:
-            body['private'] = private
+            body['visibility'] = 'private' if private else 'public'
         if target.repo_type == 'space':
             body['sdk'] = sdk or 'static'
+        is_new = True
         try:
             self._json('POST', '/api/repos/create', what=str(target), body=body)
         except errors.ConflictError:
             if not self.exists(target):
                 raise
+            is_new = False
         except errors.NotFoundError as e:
             raise errors.RemoteError(
                 f'{target}: {self.endpoint} creates no repositories. Is HF_ENDPOINT the address of a Hub?'
             ) from e
+        if private and not self.is_private(target):
+            raise errors.RemoteError(
+                f'{target}: {"created" if is_new else "there already"}, and public, not private. Nothing was sent to it. '
+                f'Make it private in its settings at {target.url}, then push again.'
+            )
+        return is_new
 
     def check_card(self, text: str, target: Target) -> list[str]:
         """Return what the Hub says is wrong with a card; nothing when it would take it."""
@@ -114,12 +142,18 @@ class Hub:
             answer = self._checked('GET', url, what=f'{target} {revision}')
             entries = _entries(_document(answer, str(target)), str(target))
             found.update({entry.path: entry for entry in entries})
-            url = answer.links.get('next', {}).get('url', '')
-            if not url:
+            link = answer.links.get('next', {}).get('url', '')
+            if not link:
                 return found
-            if not url.startswith(f'{self.endpoint}/'):
-                break  # our token goes nowhere else
+            url = self._here(link)
         raise errors.RemoteError(f'{target}: the Hub lists the files of {revision} without an end.')
+
+    def _here(self, link: str) -> str:
+        """Return the address of a next page on this Hub: our token goes nowhere else, and a mirror may name whom it mirrors."""
+        if link.startswith(f'{self.endpoint}/'):
+            return link
+        parts = urlsplit(link)
+        return f'{self.endpoint}{parts.path.removeprefix(urlsplit(self.endpoint).path)}?{parts.query}'
 
     def explained(
         self, failure: errors.HfmirrorError, target: Target, *, writing: bool
@@ -140,8 +174,9 @@ class Hub:
             return failure
         try:
             reason = self._reason(target, writing=writing)
-        except errors.NetworkError:
-            reason = None
+        except errors.NetworkError as e:
+            # What git was told may mean any of it, so this is not over.
+            reason = e if told and told.status in (401, 403, 404) else None
         except errors.HfmirrorError as e:
             reason = e
         if reason is None and told and told.status in (401, 403, 404):
@@ -162,7 +197,7 @@ class Hub:
         if self.token is None:
             if not writing and self.exists(target):
                 return None
-            return errors.AuthError(f'{target}: {NO_TOKEN}')
+            return self.no_token(str(target))
         me = self.whoami()
         if not self.exists(target):
             return self._no_such(target)
@@ -214,9 +249,9 @@ class Hub:
 
     def _failure(self, answer: Response, what: str) -> errors.HfmirrorError:
         code, said = answer.headers.get('X-Error-Code', ''), _said(answer)
-        if code in ('RepoNotFound', 'RevisionNotFound', 'EntryNotFound'):
-            return errors.NotFoundError(f'{what}: not found{statuses.quoted(said)}.')
-        if answer.status_code == 401 and not statuses.is_page(said):
+        if answer.status_code == 401 and code not in statuses.ABSENT and not statuses.is_page(said):
+            if self._other is not None:
+                return self.no_token(what)
             which = f'the token from {self.token.source}' if self.token else 'a request without a token'
             return errors.AuthError(
                 f"{what}: {which} was not accepted (HTTP 401){statuses.quoted(said)}. Log in with 'hf auth login', or set "
@@ -331,63 +366,18 @@ def hub_of(target: Target, token: Token | None) -> Hub | None:
     """
     if target.endpoint is None:
         return None
-    return Hub(target.endpoint, token if token and token.endpoint == target.endpoint else None)
+    if token is None or token.endpoint == target.endpoint:
+        return Hub(target.endpoint, token)
+    return Hub(target.endpoint, None, other=token)
 
 
-def role_of(me: Mapping[str, Any]) -> str | None:
-    """Return the role of the token that whoami-v2 was asked with: read, write, fineGrained; None when it does not say."""
-    about = me.get('auth')
-    token = about.get('accessToken') if isinstance(about, dict) else None
-    return token.get('role') if isinstance(token, dict) else None
-
-
-def may_not_write(me: Mapping[str, Any], target: Target, token: Token) -> errors.AuthError | None:
-    """Return why the owner of a token, as whoami-v2 tells of them, may not write to a repository; None when they may."""
-    if role_of(me) == 'read':
-        return errors.AuthError(
-            f'{target}: the token from {token.source} may only read. Make one that writes under Settings, Access Tokens, '
-            "and log in with 'hf auth login'."
-        )
-    granted = _granted(me)
-    if granted is not None:
-        return None if any(_covers(scope, target) for scope in granted) else _not_granted(target, token)
-    namespace = target.repo_id.partition('/')[0]
-    orgs = [org for org in me.get('orgs') or () if isinstance(org, dict)]
-    writable = [str(me['name'])] + [
-        str(org.get('name')) for org in orgs if org.get('roleInOrg') not in ('read', None)
-    ]
-    if namespace.lower() not in [name.lower() for name in writable]:
-        return errors.AuthError(
-            f'{target}: {me["name"]} may not write to the namespace {namespace}. '
-            f'Use --repo with one of: {", ".join(writable)}.'
-        )
-    return None
-
-
-def _granted(me: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
-    """Return what a fine-grained token is for, None for one that has no such list."""
-    token = (me.get('auth') or {}).get('accessToken') if isinstance(me.get('auth'), dict) else None
-    fine = token.get('fineGrained') if isinstance(token, dict) and role_of(me) == 'fineGrained' else None
-    scoped = fine.get('scoped') if isinstance(fine, dict) else None
-    return (
-        [scope for scope in scoped if isinstance(scope, dict)] or None if isinstance(scoped, list) else None
-    )
-
-
-def _covers(scope: Mapping[str, Any], target: Target) -> bool:
-    """Return whether a scope lets write to a repository; one that does not name what it is for may."""
-    entity = scope.get('entity')
-    if _WRITING not in (scope.get('permissions') or ()) or not isinstance(entity, dict):
-        return False
-    kind, name = entity.get('type'), str(entity.get('name') or '').lower()
-    whole = target.repo_id.lower()
-    if kind in ('user', 'org'):
-        return name in ('', whole.partition('/')[0])
-    return kind == target.repo_type and name in ('', whole)
-
-
-def _not_granted(target: Target, token: Token) -> errors.AuthError:
-    return errors.AuthError(
-        f'{target}: the fine-grained token from {token.source} has not the permission {_WRITING} for it. Give it that under '
-        "Settings, Access Tokens; 'hfmirror whoami' shows what it has."
-    )
+@contextmanager
+def explaining(hub: Hub | None, target: Target, *, writing: bool = False) -> Iterator[None]:
+    """Raise what is behind a refusal of ``target`` that git and git-lfs could only half tell."""
+    try:
+        yield
+    except errors.HfmirrorError as e:
+        told = hub.explained(e, target, writing=writing) if hub else e
+        if told is e:
+            raise
+        raise told from e

@@ -236,7 +236,7 @@ class HuggingFaceManager:
         from hfmirror import gitcmd, hubcache, pulling
         from hfmirror.clone import opened
         from hfmirror.naming import tag_prefix
-        from hfmirror.release import retry_of
+        from hfmirror.underway import retry_of
 
         gitcmd.require_tools()
         project, target = self._located()

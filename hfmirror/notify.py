@@ -23,7 +23,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 from hfmirror import __version__, errors, output
 from hfmirror.config.config import Config
 from hfmirror.gitcmd import redact
-from hfmirror.release import Release, Unreleased
+from hfmirror.outcome import Release, Unreleased
 
 _EVENTS = {'pushed': 'released', 'queued': 'queued'}
 _SENTENCES = {'pushed': 'is released', 'queued': 'waits to be sent'}

@@ -24,6 +24,7 @@ from hfmirror.tree import Entry
 from hfmirror.worktree import WorkTree
 
 _AT_ONCE = 8  # objects, as git-lfs sends by itself
+_LOG_MAX = 1024 * 1024  # bytes of git-lfs's progress file, of which it writes 5 MB for each GiB it sends
 
 
 class DirectoryObjects:
@@ -161,7 +162,9 @@ def _storage(source: ObjectStore, folder: Path) -> Path:
     try:
         (storage / 'objects').symlink_to(source.root.absolute() / 'objects', target_is_directory=True)
     except OSError:
-        return source.root  # Windows, where links are a privilege
+        if os.name != 'nt':
+            raise
+        return source.root  # on Windows links are a privilege
     return storage
 
 
@@ -224,3 +227,7 @@ def _follow(log: Path, shown: output.Progress, names: dict[str, str], done: thre
                     sent[name] = now
             if last:
                 return
+            if log.stat().st_size > _LOG_MAX:
+                # It is in memory. git-lfs appends, and its amounts are sums: a line that is lost here is made up for.
+                os.truncate(log, 0)
+                lines.seek(0)

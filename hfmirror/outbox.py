@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -58,6 +58,11 @@ class Entry:
     private: bool | None = None  # and how
     attempts: int = 0
     error: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        return self.version or self.commit[:10]
 
     @property
     def size(self) -> int:
@@ -144,9 +149,9 @@ class Outbox:
         self.update(owned)
         return owned
 
-    def overwritten(self, entry: Entry) -> list[Held]:
+    def overwritten(self, objects: Iterable[Held]) -> list[Held]:
         """Return the objects that are only linked, and whose file has been written since or is gone."""
-        return [held for held in entry.objects if held.stamp is not None and self._stamp(held) != held.stamp]
+        return [held for held in objects if held.stamp is not None and self._stamp(held) != held.stamp]
 
     def _stamp(self, held: Held) -> Stamp | None:
         try:

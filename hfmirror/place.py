@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,8 @@ from hfmirror.config.config import Config
 from hfmirror.config.places import Home
 from hfmirror.hub import NO_TOKEN, Hub
 from hfmirror.target import Target
+
+_NAME_LASTS_S = 24 * 3600
 
 
 class Place(NamedTuple):
@@ -162,21 +165,23 @@ def _named(template: str, username: str, model_name: str) -> str:
 
 
 def _namespace(token: Token | None, home: Home) -> str:
-    """Return the namespace of a person who names none; the Hub is asked once who the token belongs to."""
+    """Return the namespace of a person who names none; the Hub is asked once a day who the token belongs to."""
     known = owner(token, home)
-    if known is not None:
+    if known is not None and (token is None or auth.username() or _asked_lately(token, home)):
         return known
     if token is None:
         raise errors.AuthError(f'--remote hub: {NO_TOKEN}')
     try:
         name = targets.slugify(str(Hub(token.endpoint, token).whoami()['name']))
     except errors.NetworkError as e:
+        if known is not None:
+            return known
         raise errors.NetworkError(
             f'{e} It was asked whose token it is. Name the repository with --repo, or yourself with HF_USERNAME; '
             'then the release can wait until the Hub is there.',
             e.retry_after_s,
         ) from e
-    names = {**_read(_names(home)), _mark(token): name}
+    names = {**_read(_names(home)), _mark(token): {'name': name, 'asked': int(time.time())}}
     durable.write(_names(home), json.dumps(names).encode())
     return name
 
@@ -185,9 +190,19 @@ def owner(token: Token | None, home: Home) -> str | None:
     """Return the person's namespace without asking anyone: ``HF_USERNAME``, or what the Hub once said of the token."""
     named = auth.username()
     if named is None and token is not None:
-        found = _read(_names(home)).get(_mark(token))
-        named = found if isinstance(found, str) else None
-    return targets.slugify(named) if named else None
+        named = _told(token, home).get('name')
+    return targets.slugify(named) if isinstance(named, str) and named else None
+
+
+def _asked_lately(token: Token, home: Home) -> bool:
+    """Return whether what the Hub said of the token still counts: who is renamed has the old name no more."""
+    asked = _told(token, home).get('asked')
+    return isinstance(asked, int) and 0 <= time.time() - asked < _NAME_LASTS_S
+
+
+def _told(token: Token, home: Home) -> dict[str, Any]:
+    found = _read(_names(home)).get(_mark(token))
+    return found if isinstance(found, dict) else {}
 
 
 def _names(home: Home) -> Path:

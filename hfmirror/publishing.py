@@ -20,8 +20,8 @@ from hfmirror.config.places import Home
 from hfmirror.gates.gate import Allowed
 from hfmirror.hub import NO_TOKEN
 from hfmirror.naming import Choice, tag_prefix
+from hfmirror.outcome import Release, Unreleased
 from hfmirror.place import Place
-from hfmirror.release import Release, Unreleased
 from hfmirror.rules import clean_path_in_repo
 from hfmirror.statcache import CommandCache
 

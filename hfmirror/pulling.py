@@ -10,7 +10,6 @@ import http.client
 import json
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,7 +20,7 @@ from hfmirror import durable, errors, output
 from hfmirror.clone import Clone
 from hfmirror.config.places import Home
 from hfmirror.copying import BLOCK, copy_hashed
-from hfmirror.delivery import Retry
+from hfmirror.delivery import Retry, patiently
 from hfmirror.objects import RemoteObjects, objects_of
 from hfmirror.refs import find_version
 from hfmirror.store import reflink
@@ -268,15 +267,17 @@ class Fetcher:
         retry: Retry,
     ) -> None:
         self.paths, self.nearby, self.shown, self.retry = paths, nearby, shown, retry
-        self.objects, self.read = objects_of(repository), repository.read
-        _require_there(self.objects, [entry for entry in wanted if entry.oid not in nearby])
-        self.plain = repository.blobs([entry.oid for entry in wanted if not entry.is_lfs])
+        self.objects, self.blobs = objects_of(repository), repository.blobs
+        lacking = [entry for entry in wanted if entry.oid not in nearby]
+        patiently(retry, lambda _: _require_there(self.objects, lacking))
+        self.plain: dict[str, bytes] = {}  # by oid: the small files of one batch
         self.fetched: list[Entry] = []  # not those that a file nearby had
 
     def fetch(self, entries: Sequence[Entry]) -> None:
         """Fetch some files in parallel; all are on disk under their names when this returns."""
         if not entries:
             return
+        self.plain = self.blobs([entry.oid for entry in entries if not entry.is_lfs])
         parts = [self._part(entries[0])] if len(entries) == 1 else self._parts(entries)
         durable.flush(parts)
         finals = [self.paths(entry).final for entry in entries]
@@ -301,7 +302,7 @@ class Fetcher:
         if part.is_symlink():  # not ours, and never written through
             part.unlink()
         if not entry.is_lfs:
-            part.write_bytes(self.plain[entry.oid] if entry.oid in self.plain else self.read(entry))
+            part.write_bytes(self.plain[entry.oid])
             self.shown.advance(entry.size)
             if entry.oid not in self.nearby:
                 self.fetched.append(entry)
@@ -323,17 +324,16 @@ class Fetcher:
         return False
 
     def _tried(self, entry: Entry, part: Path) -> None:
-        for attempt in range(self.retry.times + 1):
+        def once(_: int) -> None:
             try:
                 self._download(entry, part)
-                return
             except (errors.NetworkError, http.client.HTTPException, ConnectionError, TimeoutError) as e:
-                if attempt == self.retry.times:
-                    raise errors.NetworkError(
-                        f'{entry.path}: {e} Run the same command again to go on from there.'
-                    ) from e
-                time.sleep(self.retry.delay_s * 2**attempt)
-        raise AssertionError('unreachable')
+                raise errors.NetworkError(f'{entry.path}: {e}', getattr(e, 'retry_after_s', None)) from e
+
+        try:
+            patiently(self.retry, once)
+        except errors.NetworkError as e:
+            raise errors.NetworkError(f'{e} Run the same command again to go on from there.') from e
 
     def _download(self, entry: Entry, part: Path) -> None:
         digest = hashlib.sha256()

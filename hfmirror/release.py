@@ -2,97 +2,34 @@
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import NamedTuple
+from dataclasses import replace
 
-from hfmirror import delivery, errors, holding, output, statuses, versions
+from hfmirror import delivery, errors, holding, output, standing, statuses
 from hfmirror import folder as folders
 from hfmirror.auth import Token
-from hfmirror.clone import Clone, opened
-from hfmirror.compose import Plan, Request, contents, make, make_plan, write
+from hfmirror.clone import opened
+from hfmirror.compose import Plan, Request, make, make_plan, write
 from hfmirror.config.config import Config
 from hfmirror.config.places import Home
-from hfmirror.delivery import Retry
 from hfmirror.fingerprint import Reader
 from hfmirror.gates import limits
 from hfmirror.gates.gate import require_clean
 from hfmirror.gates.scanning import scan_files
 from hfmirror.gitcmd import GitFailed
-from hfmirror.hub import NO_TOKEN, NoSuchRepository, may_not_write
-from hfmirror.naming import Name
-from hfmirror.objects import DirectoryObjects, RemoteObjects, objects_of
+from hfmirror.hub import NO_TOKEN, NoSuchRepository
+from hfmirror.objects import DirectoryObjects, objects_of
 from hfmirror.outbox import Entry as Waiting
 from hfmirror.outbox import Outbox
+from hfmirror.outcome import HOW_TO_SEND, Release, disk_failure
 from hfmirror.refs import Refs
+from hfmirror.rights import may_not_write
 from hfmirror.statcache import CommandCache
 from hfmirror.target import Target
-from hfmirror.tree import Changes, compare, total_size
+from hfmirror.underway import Push, person_of, retry_of
 from hfmirror.worktree import RemoteMoved, TagExists
 
 _TRIES = 5
-_HOW_TO_SEND = "Send it with 'hfmirror resume' or the next push."
-
-
-class Release(NamedTuple):
-    """What came of a push to one target. ``status``: pushed, up-to-date, queued or dry-run; ``size`` in bytes."""
-
-    target: Target
-    version: str | None
-    commit: str | None
-    status: str
-    changes: Changes
-    size: int
-    files: int
-    note: str | None = None
-    metrics: Mapping[str, float] = {}  # of the run, when a release was made
-
-
-class Unreleased(NamedTuple):
-    """A target that could not take the release, and why."""
-
-    target: Target
-    error: errors.HfmirrorError
-
-
-@dataclass
-class _Push:
-    """One push to one target while it lasts. ``delivered`` and ``queued``: what became of releases that waited."""
-
-    repository: Clone
-    outbox: Outbox
-    cache: CommandCache
-    config: Config
-    request: Request
-    delivered: list[Waiting] = field(default_factory=list)
-    queued: list[Waiting] = field(default_factory=list)
-    offline: str | None = None  # why the remote could not be asked
-    absent: bool = False  # whether a Hub has no such repository yet
-    metrics: Mapping[str, float] = field(default_factory=dict)  # of the run, as soon as they are read
-
-    @property
-    def target(self) -> Target:
-        return self.repository.target
-
-    @property
-    def copies(self) -> bool:
-        """Whether objects are copied while they are hashed: the remote is a directory on the outbox's file system.
-
-        A link there would let the next training run write into the remote. On another file system the objects are
-        linked here and copied once, into the remote.
-        """
-        path = self.target.path
-        if path is None:
-            return False
-        return _device(path) == _device(self.outbox.root)
-
-
-def _device(path: Path) -> int:
-    """Return the file system that ``path`` is on, or would be."""
-    return next(parent for parent in [path, *path.parents] if parent.exists()).stat().st_dev
 
 
 def push(
@@ -113,37 +50,22 @@ def push(
     if target.endpoint is not None and token is None:
         raise errors.AuthError(f'{target}: {NO_TOKEN}')
     outbox = Outbox(home.outbox, target)
-    outbox.root.mkdir(parents=True, exist_ok=True)
     try:
+        outbox.root.mkdir(parents=True, exist_ok=True)
         with opened(target, home, token) as repository:
             repository.person = person_of(config)
-            current = _Push(repository, outbox, cache, config, request)
+            current = Push(repository, outbox, cache, config, request)
             try:
                 return _dry_run(current) if dry_run else _push(current)
             finally:
                 outbox.tidy()
+    except BrokenPipeError:
+        raise  # whoever reads our output has gone
     except OSError as e:
         raise disk_failure(e) from e
 
 
-def retry_of(config: Config) -> Retry:
-    """Return how often the configuration wants the network to be tried."""
-    upload, download = config.settings.upload, config.settings.download
-    return Retry(upload.max_retries, upload.retry_delay, download.resume_download)
-
-
-def person_of(config: Config) -> dict[str, str]:
-    """Return the environment that names the configured user to git."""
-    given = {'NAME': config.user.username, 'EMAIL': config.user.email}
-    return {
-        f'GIT_{who}_{what}': value
-        for who in ('AUTHOR', 'COMMITTER')
-        for what, value in given.items()
-        if value
-    }
-
-
-def _push(current: _Push) -> Release:
+def _push(current: Push) -> Release:
     _send_waiting(current)
     changed = rebuilt = False
     for _ in range(_TRIES):
@@ -172,39 +94,38 @@ def _push(current: _Push) -> Release:
     raise RemoteMoved(f'{current.target}: the branch {current.target.branch} keeps moving. Push again later.')
 
 
-def _send_waiting(current: _Push) -> None:
+def _send_waiting(current: Push) -> None:
     """Send what waits from earlier pushes, in order. What cannot go yet is what this push builds on."""
     for entry in current.outbox.entries():
-        name = entry.version or entry.commit[:10]
         try:
             current.delivered.append(
                 delivery.deliver_queued(current.repository, current.outbox, entry, retry_of(current.config))
             )
-            output.say(f'{current.target}: {name}, which was waiting, is there now')
+            output.say(f'{current.target}: {entry.name}, which was waiting, is there now')
         except errors.NetworkError:
             current.queued = [later for later in current.outbox.entries() if later.id >= entry.id]
             return
         except errors.SourceChanged as e:
-            output.warn(f'{name} was interrupted and cannot be finished: {e}')
+            output.warn(f'{entry.name} was interrupted and cannot be finished: {e}')
             current.outbox.remove(entry)
         except errors.ConflictError as e:
             output.warn(str(e))
 
 
-def _push_once(current: _Push) -> Release:
+def _push_once(current: Push) -> Release:
     plan = _plan(current, copy=current.copies)
-    objects = objects_of(current.repository)
-    done = _already_there(current, plan)
+    done = standing.already_there(current, plan)
     if done is not None:
-        _require_asked(current, done)
-        _send_lost(current, plan, objects)
+        standing.require_asked(current, done)
+        standing.prove_again(current, plan, done)
         return done
     _require_clean(current, plan)
     draft = write(current.repository, current.request, plan)
     current.metrics = draft.metrics
     if current.absent:
         _begin(current)
-    held = holding.hold(plan, objects, current.outbox.store, copy=current.copies)
+    lacking = holding.lacking(plan, objects_of(current.repository))
+    held = holding.hold(plan, lacking, current.outbox.store, copy=current.copies)
     entry = make(current.repository, current.outbox, current.request, plan, draft, held)
     try:
         _send(current, entry)
@@ -216,10 +137,10 @@ def _push_once(current: _Push) -> Release:
             current.repository.prepare(plan.refs.head)
         raise
     current.repository.tidy()
-    return _release(current, plan, entry.commit, 'pushed')
+    return current.release(plan, entry.commit, 'pushed')
 
 
-def _require_clean(current: _Push, plan: Plan) -> None:
+def _require_clean(current: Push, plan: Plan) -> None:
     """Raise GateError when the folder has secrets, unsafe pickles, or what the Hub does not take."""
     folder = current.request.folder
     stamps = {path: found.stamp for path, found in plan.laid.found.items()}
@@ -232,16 +153,7 @@ def _require_clean(current: _Push, plan: Plan) -> None:
     require_clean(findings, current.request.allowed)
 
 
-def _require_asked(current: _Push, done: Release) -> None:
-    """Raise NetworkError when that the folder is on the remote is only what we remember."""
-    if current.offline and done.status != 'queued':
-        name = done.version or str(done.commit)[:10]
-        raise errors.NetworkError(
-            f'{current.offline} As far as is known the folder is {name} there, but nothing could be proven.'
-        )
-
-
-def _plan(current: _Push, *, copy: bool) -> Plan:
+def _plan(current: Push, *, copy: bool) -> Plan:
     path = current.target.path
     stored = DirectoryObjects(current.target).store if path is not None and path.exists() else None
     reader = Reader(
@@ -254,10 +166,13 @@ def _plan(current: _Push, *, copy: bool) -> Plan:
     )
 
 
-def _refs(current: _Push) -> Refs:
+def _refs(current: Push) -> Refs:
     """Return what to build on: the remote's refs, what they were when it cannot be reached, and what waits on top."""
+    current.offline, current.absent = None, False
     try:
-        refs = current.repository.remote_refs()
+        refs = delivery.refs_of(current.repository, current.retry)
+        if current.request.private:
+            delivery.warn_when_public(current.repository)
     except NoSuchRepository:
         _require_may_create(current)
         current.absent = True
@@ -276,7 +191,7 @@ def _refs(current: _Push) -> Refs:
     return refs
 
 
-def _begin(current: _Push) -> None:
+def _begin(current: Push) -> None:
     """Create the repository that is missing, so that the release is made on what the Hub puts into it.
 
     Raises Begun when there is something. A Space is created with its release, whose card says what it runs on; so is a
@@ -291,7 +206,7 @@ def _begin(current: _Push) -> None:
         output.detail(str(e))
 
 
-def _require_may_create(current: _Push) -> None:
+def _require_may_create(current: Push) -> None:
     """Raise when the repository that is missing cannot or must not be created, before the folder is read."""
     target, hub = current.target, current.repository.hub
     if not current.request.create:
@@ -304,131 +219,33 @@ def _require_may_create(current: _Push) -> None:
             raise refused
 
 
-def _already_there(current: _Push, plan: Plan) -> Release | None:
-    """Return the release that the folder already is on the remote, None when one is to be made.
-
-    Raises TagExists when the tag that a person chose stands for something else.
-    """
-    name, refs = plan.name, plan.refs
-    if name.chosen and name.tag is not None and name.tag in refs.tags:
-        commit = refs.tags[name.tag][1]
-        if not _is_same_tree(current, plan, name.tag, commit):
-            raise TagExists(
-                f'{current.target}: tag {name.tag} is already at {commit[:7]}, with other content. Tags never move: '
-                'choose another --tag, or let --bump find the next one.'
-            )
-        return _there(current, plan, name.tag, commit)
-    if plan.is_new or refs.head is None or name.chosen:
-        return None
-    if name.tag is None:
-        return _there(current, plan, None, refs.head)
-    tags = [tag for tag, (_, commit) in refs.tags.items() if commit == refs.head]
-    tag = next(
-        (tag for tag in sorted(tags, reverse=True) if _is_like(tag, name, current.request.prefix)), None
-    )
-    return _there(current, plan, tag, refs.head) if tag else None
-
-
-def _is_like(tag: str, name: Name, prefix: str) -> bool:
-    """Tell whether ``tag`` already is what ``name`` would be: a version of its kind, or of its experiment."""
-    version = versions.parse(tag, prefix=prefix)
-    if version is None or version.kind != name.kind:
-        return False
-    return name.kind != 'experiment' or tag.rpartition('-')[0] == str(name.tag).rpartition('-')[0]
-
-
-def _is_same_tree(current: _Push, plan: Plan, tag: str, commit: str) -> bool:
-    if commit == plan.refs.head:
-        return not plan.is_new
-    current.repository.fetch(commit, f'refs/tags/{tag}')
-    return not compare(contents(current.repository.tree(commit)), plan.laid.tree)
-
-
-def _there(current: _Push, plan: Plan, version: str | None, commit: str) -> Release:
-    status, note = 'up-to-date', None
-    if any(entry.commit == commit for entry in current.delivered):
-        status = 'pushed'
-    waits = next((entry for entry in current.queued if entry.commit == commit), None)
-    if waits is not None:
-        status, note = 'queued', f'{waits.error or ""} It waits. {_HOW_TO_SEND}'.lstrip()
-    nothing = plan._replace(changes=Changes([], [], []), name=plan.name._replace(tag=version))
-    return _release(current, nothing, commit, status, note=note)
-
-
-def _send_lost(current: _Push, plan: Plan, objects: RemoteObjects) -> None:
-    """Send what the remote should have had and has lost."""
-    if current.queued or (current.target.path is not None and not current.target.path.exists()):
-        return
-    held = holding.hold(plan, objects, current.outbox.store, copy=current.copies)
-    if held:
-        output.say(f'{current.target}: sending {output.count(len(held), "object")} that the remote had lost')
-        objects.send(current.outbox.store, held)
-
-
-def _send(current: _Push, entry: Waiting) -> None:
+def _send(current: Push, entry: Waiting) -> None:
     if current.queued:
         # What it builds on has not gone either, and we have just seen why.
         why = current.offline or current.queued[0].error or f'{current.target}: cannot be reached.'
         raise errors.NetworkError(why, statuses.LASTING)
-    delivery.deliver(current.repository, current.outbox, entry, retry_of(current.config), is_new=True)
+    delivery.deliver(current.repository, current.outbox, entry, current.retry, is_new=True)
 
 
-def _queue(current: _Push, plan: Plan, entry: Waiting, why: str) -> Release:
+def _queue(current: Push, plan: Plan, entry: Waiting, why: str) -> Release:
     tried = next((known for known in current.outbox.entries() if known.id == entry.id), entry)
     entry = replace(tried, error=why)
     current.outbox.update(entry)
     try:
         current.outbox.own(entry)
-        note = f'{why} The release waits with its own copy of the files. {_HOW_TO_SEND}'
+        note = f'{why} The release waits with its own copy of the files. {HOW_TO_SEND}'
     except OSError as e:
-        note = f'{why} The disk has no room for a copy ({e.strerror}): leave {entry.folder} as it is until it is sent. {_HOW_TO_SEND}'
+        note = f'{why} The disk has no room for a copy ({e.strerror}): leave {entry.folder} as it is until it is sent. {HOW_TO_SEND}'
     except errors.SourceChanged:
         current.outbox.forget(entry)
         raise
-    return _release(current, plan, entry.commit, 'queued', note=note)
+    return current.release(plan, entry.commit, 'queued', note=note)
 
 
-def of_waiting(repository: Clone, entry: Waiting) -> Release:
-    """Return what came of a release that waited and has arrived."""
-    tree = repository.tree(entry.commit)
-    before = repository.tree(entry.base) if entry.base and repository.has(entry.base) else {}
-    changes = compare(contents(before), contents(tree))
-    return Release(
-        repository.target, entry.version, entry.commit, 'pushed', changes, total_size(tree), len(tree)
-    )
-
-
-def _dry_run(current: _Push) -> Release:
+def _dry_run(current: Push) -> Release:
     plan = _plan(current, copy=False)
-    done = _already_there(current, plan)
+    done = standing.already_there(current, plan)
     if done is None:
         _require_clean(current, plan)
         write(current.repository, current.request, plan)  # says what would stop the release
-    return done or _release(current, plan, None, 'dry-run')
-
-
-def _release(
-    current: _Push, plan: Plan, commit: str | None, status: str, *, note: str | None = None
-) -> Release:
-    tree = current.repository.tree(commit) if commit else plan.laid.tree
-    return Release(
-        current.target,
-        plan.name.tag,
-        commit,
-        status,
-        plan.changes,
-        total_size(tree),
-        len(tree),
-        note,
-        current.metrics,
-    )
-
-
-def disk_failure(failure: OSError) -> Exception:
-    """Return our error for a disk that is full, any other failure as it is."""
-    if failure.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return failure
-    where = failure.filename or 'the disk'
-    return errors.HfmirrorError(
-        f'{where}: {failure.strerror}. Nothing was sent. Free some space and push again.'
-    )
+    return done or current.release(plan, None, 'dry-run')

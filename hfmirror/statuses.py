@@ -28,6 +28,11 @@ _GATED = re.compile(
 )
 _MARKUP = re.compile(r'<(?:!doctype|html|head|body)\b', re.I)
 LATER = (408, 425, 429)  # statuses below 500 that another try may change
+ABSENT = (
+    'RepoNotFound',
+    'RevisionNotFound',
+    'EntryNotFound',
+)  # what a Hub says with 401 too, to who may not know
 
 
 def failure(
@@ -40,7 +45,9 @@ def failure(
     text = quoted(said)
     if status == 407:
         return errors.AuthError(f'{what}: {_PROXY_USER}')
-    if is_page(said) and status < 500:
+    if code in ABSENT:
+        return errors.NotFoundError(f'{what}: not found{text}.')
+    if is_page(said) and status < 500 and status not in LATER:
         return errors.RemoteError(f'{what}: {not_the_api(status)}')
     if status == 507 or (status in (400, 402, 403, 413, 422) and _QUOTA.search(said)):
         return errors.RemoteError(

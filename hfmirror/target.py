@@ -13,7 +13,7 @@ from hfmirror import errors, gitcmd
 REPO_TYPES = ('model', 'dataset', 'space')
 FOLDERS = {'model': 'models', 'dataset': 'datasets', 'space': 'spaces'}
 
-NAME = re.compile(r'[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?')
+NAME = re.compile(r'[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?')
 _NAME_MAX = 96  # characters of a namespace, and of a name
 _LOOKED_AT = 1000  # characters of a text that a name is made of
 # Git hosts take a token as the user's name too: https://ghp_…@host/repository.git
@@ -155,7 +155,7 @@ def _part_fault(part: str) -> str | None:
     if '--' in part or '..' in part:
         return "'--' and '..' are not allowed"
     if not NAME.fullmatch(part):
-        return 'each part may have letters, digits, ., _ and -, and begins and ends with a letter or digit'
+        return 'each part may have letters, digits, ., _ and -, and begins and ends with a letter, digit or _'
     if part.endswith('.git'):
         return "a name cannot end with '.git'"
     if len(part) > _NAME_MAX:
@@ -188,7 +188,7 @@ def slugify(text: str) -> str:
 
 
 def _trimmed(slug: str) -> str:
-    while (shorter := slug.strip('-._').removesuffix('.git')) != slug:
+    while (shorter := slug.strip('-.').removesuffix('.git')) != slug:
         slug = shorter
     return slug
 

@@ -109,7 +109,7 @@ def definition() -> Definition:
 
 def _show_where(done: Published) -> None:
     from hfmirror import output
-    from hfmirror.release import Unreleased
+    from hfmirror.outcome import Unreleased
 
     for one in done.releases:
         if not isinstance(one, Unreleased) and one.status in ('pushed', 'up-to-date'):

@@ -184,6 +184,13 @@ def test_a_project_in_a_directory_that_anybody_writes_to_is_not_believed(project
     assert token_for(project / 'runs' / 'bert') is None
 
 
+def test_dot_env_of_a_working_directory_that_anybody_writes_to_is_not_read(tmp_path, capsys):
+    Path('.env').write_text('HF_TOKEN=hf_planted\nHF_ENDPOINT=https://thief.example\n')
+    tmp_path.chmod(0o1777)
+    assert find_token() is None and endpoint() == auth.DEFAULT_ENDPOINT
+    assert capsys.readouterr().err.count('.env: not read') == 1
+
+
 # -- what hf auth login saved
 
 
@@ -417,6 +424,53 @@ def test_then_the_endpoint_of_dot_env(project, monkeypatch):
     assert endpoint(folder=project / 'runs') == endpoint() == 'https://here.example'
     monkeypatch.setenv('HF_ENDPOINT', 'https://environment.example')
     assert endpoint() == 'https://environment.example'
+
+
+NAMED = 'HF_ENDPOINT=https://named.example\n'
+
+
+@pytest.mark.parametrize('source', ['login', *auth.VARIABLES])
+def test_a_token_does_not_go_to_a_hub_that_only_dot_env_names(source, monkeypatch):
+    Path('.env').write_text(NAMED)
+    if source == 'login':
+        source = str(saved(SECRET))
+    else:
+        monkeypatch.setenv(source, SECRET)
+    with pytest.raises(errors.AuthError, match=r'^\.env names the Hub https://named\.example') as raised:
+        find_token()
+    assert source in str(raised.value) and SECRET not in str(raised.value)
+
+
+def test_a_token_of_one_dot_env_does_not_go_to_the_hub_of_another(project):
+    (project / '.env').write_text('HF_TOKEN=hf_project\n')
+    Path('.env').write_text(NAMED)
+    with pytest.raises(errors.AuthError, match='was not given for it'):
+        find_token(folder=project / 'runs' / 'bert')
+    Path('.env').write_text('HF_TOKEN=hf_here\n')
+    (project / '.env').write_text(NAMED)
+    with pytest.raises(errors.AuthError, match='was not given for it'):
+        find_token(folder=project / 'runs' / 'bert')
+
+
+def test_the_hub_of_dot_env_gets_the_token_beside_it_or_the_one_that_is_given():
+    saved('hf_saved')
+    Path('.env').write_text(NAMED)
+    assert find_token(SECRET).endpoint == 'https://named.example'
+    Path('.env').write_text(f'{NAMED}HF_TOKEN={SECRET}\n')
+    assert (find_token().value, find_token().endpoint) == (SECRET, 'https://named.example')
+
+
+def test_a_hub_that_the_environment_names_gets_the_token_whatever_dot_env_says(monkeypatch):
+    saved(SECRET)
+    Path('.env').write_text(NAMED)
+    monkeypatch.setenv('HF_ENDPOINT', 'https://mine.example')
+    assert find_token().endpoint == 'https://mine.example'
+
+
+def test_dot_env_may_name_the_hub_that_is_meant_anyway():
+    saved(SECRET)
+    Path('.env').write_text('HF_ENDPOINT=https://huggingface.co/\n')
+    assert find_token().endpoint == auth.DEFAULT_ENDPOINT
 
 
 @pytest.mark.parametrize(

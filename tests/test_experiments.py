@@ -22,8 +22,8 @@ from hfmirror.experiments.metadata import Run
 from hfmirror.experiments.project import Project
 from hfmirror.facts.facts import read_facts
 from hfmirror.origin import Origin
+from hfmirror.outcome import Release
 from hfmirror.place import Place
-from hfmirror.release import Release
 from hfmirror.tree import Changes
 from tests.support.mirror import bare, git
 

@@ -273,12 +273,14 @@ def test_bytes_that_are_no_pickle_are_nothing(tmp_path, content):
     assert look(tmp_path, content).found == []
 
 
+@pytest.mark.heavy
 def test_random_bytes_are_nothing(tmp_path):
     drawn = random.Random(1)
     found = [look(tmp_path, drawn.randbytes(2000)) for _ in range(3000)]
     assert [seen for seen in found if seen != ([], [], None)] == []
 
 
+@pytest.mark.heavy
 def test_random_changes_to_files_do_not_crash(tmp_path):
     drawn = random.Random(2)
     whole = [
@@ -421,3 +423,51 @@ def test_only_names_that_are_pickled_are_looked_at():
     names = ['a.bin', 'a.PT', 'x/a.pth', 'a.pkl', 'a.pickle', 'a.ckpt', 'a.joblib', 'a.npy', 'a.npz']
     others = ['a.safetensors', 'a.json', 'bin', 'a.bin.json']
     assert [name for name in names + others if pickles.is_pickled(name)] == names
+
+
+def dotted(module, name):
+    """Return a pickle of protocol 4 that imports ``name`` from ``module`` and calls it; the unpickler walks the dots."""
+    texts = b''.join(b'\x8c' + bytes([len(text)]) + text.encode() for text in (module, name))
+    return b'\x80\x04' + texts + b'\x93\x8c\x04echo\x85R.'
+
+
+@pytest.mark.parametrize(
+    ('module', 'name'),
+    [
+        ('logging', 'os.system'),
+        ('torch.serialization', 'os.system'),
+        ('collections', 'abc.sys.modules.subprocess.Popen'),
+        ('anything', 'builtins.eval'),
+        ('concurrent', 'futures.process.os.system'),
+    ],
+)
+def test_what_is_reached_through_the_dots_of_a_name_is_dangerous(tmp_path, module, name):
+    assert dangers(tmp_path, dotted(module, name)) == [f'{module}.{name}']
+
+
+@pytest.mark.parametrize(
+    ('module', 'name'), [('mine', 'Outer.Inner'), ('collections', 'OrderedDict.fromkeys')]
+)
+def test_a_class_in_a_class_is_not_dangerous(tmp_path, module, name):
+    assert dangers(tmp_path, dotted(module, name)) == []
+
+
+@pytest.mark.parametrize(
+    'name', ['model.pkl.gz', 'model.joblib.z', 'a.pickle.bz2', 'a.pkl.xz', 'session.dill', 'W.PT.LZMA']
+)
+def test_a_packed_pickle_is_known_by_the_name_below(name):
+    assert pickles.is_pickled(name)
+
+
+@pytest.mark.parametrize('name', ['data.gz', 'a.json.gz', 'x.z', '.gz'])
+def test_another_packed_file_is_no_pickle(name):
+    assert not pickles.is_pickled(name)
+
+
+def test_a_tar_is_named_as_not_looked_into(tmp_path):
+    import tarfile
+
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode='w') as archive:
+        archive.addfile(tarfile.TarInfo('pickle'))
+    assert look(tmp_path, file.getvalue(), 'old.pt').closed == 'tar files cannot be looked into'

@@ -101,3 +101,27 @@ def test_what_was_found_is_found_again_after_it_stopped(mirror, folder, secret):
     folder.write('notes.txt', secret)
     for _ in range(2):
         stopped(mirror, folder, says=['notes.txt:1'], secret=secret)
+
+
+def test_a_secret_in_the_name_of_a_file_stops_it_too(mirror, folder, secret):
+    folder.write(f'runs/{secret}/log.txt', 'nothing\n')
+    stopped(mirror, folder, says=['names of the files:', 'huggingface-token'])
+
+
+@pytest.mark.heavy
+def test_a_folder_with_more_files_than_the_hub_takes_stops_the_push_before_anything_is_there(
+    hub, mirror, folder
+):
+    for number in range(10_001):
+        folder.write(f'rows/{number}.txt', str(number))
+    done = mirror.run(
+        'push',
+        folder,
+        '--remote',
+        'hub',
+        '--repo',
+        'local/many',
+        env={'HF_ENDPOINT': hub.endpoint, 'HF_TOKEN': hub.token},
+    )
+    assert done.code == 8 and 'rows/: folder-size (10,001 files' in done.err
+    assert not [seen for seen in hub.requests('POST') + hub.requests('PUT') if 'whoami' not in seen.path]

@@ -40,6 +40,7 @@ SECRETS = [
     ('gitlab-token', 'glpat' + '-' + lot(20)),
     ('aws-access-key', 'AKIA' + lot(16, BASE_32)),
     ('aws-access-key', 'aws_secret_access_key' + ' = ' + lot(40, ALNUM + '/+')),
+    ('aws-access-key', '"SecretAccess' + 'Key": "' + lot(40, ALNUM + '/+') + '"'),
     ('aws-access-key', '"AWS_SECRET_ACCESS_KEY"' + ': "' + lot(40, ALNUM + '/+') + '"'),
     ('gcp-api-key', 'AIza' + lot(35)),
     ('gcp-service-account', '"private_key"' + ': "' + PEM.replace('\n', '\\n') + '"'),
@@ -215,6 +216,23 @@ def test_a_token_in_a_small_pickle_is_found():
     import pickle
 
     assert rules(pickle.dumps({'hub_token': HF}), 'training_args.bin') == [(0, 'huggingface-token')]
+
+
+@pytest.mark.parametrize('encoding', ['utf-16', 'utf-16-be', 'utf-16-le'])
+def test_a_token_in_text_of_two_bytes_a_letter_is_found_on_its_line(encoding):
+    mark = {'utf-16': b'', 'utf-16-be': b'\xfe\xff', 'utf-16-le': b'\xff\xfe'}[encoding]
+    text = mark + ('日志\n' * 700_000 + f'token {HF}\n').encode(encoding)
+    assert rules(text) == [(700_001, 'huggingface-token')]
+
+
+def test_a_token_in_a_log_with_a_few_nuls_is_found_beyond_the_first_mib():
+    text = b'line\n' * 10 + b'\0' * 40 + b'more \xc3\xa9\n' * 300_000 + HF.encode()
+    assert [found for _, found in rules(text)] == ['huggingface-token']
+
+
+def test_random_bytes_are_no_text():
+    file = io.BytesIO(b'{"header": 1}' + random.Random(1).randbytes(8_000_000) + HF.encode())
+    assert list(scan(file, 'model.safetensors')) == []
 
 
 def test_of_a_binary_file_only_the_first_mib_is_read():

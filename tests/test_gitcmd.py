@@ -133,7 +133,7 @@ def test_a_failed_command_shows_no_secret(tmp_path):
         ("fatal: repository 'https://h/x/' not found", errors.NotFoundError),
         ("fatal: '/x' does not appear to be a git repository\nfatal: Could not read", errors.NotFoundError),
         ('fatal: invalid gitfile format: /x', errors.NotFoundError),
-        ('remote: error: file write error: No space left on device', errors.HfmirrorError),
+        ('remote: error: file write error: No space left on device', errors.RemoteError),
         ('something new', errors.RemoteError),
     ],
 )

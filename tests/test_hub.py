@@ -16,7 +16,8 @@ from hfmirror import hub as hubs
 from hfmirror import target as targets
 from hfmirror.auth import Token
 from hfmirror.gitcmd import GitFailed, meaning
-from hfmirror.hub import Hub, may_not_write
+from hfmirror.hub import Hub
+from hfmirror.rights import may_not_write
 from tests.support.rest import call, new_user
 from tests.support.wire import canned, document
 
@@ -56,14 +57,29 @@ def test_a_tree_is_read_page_by_page():
     ]
 
 
-def test_a_next_page_on_another_server_does_not_get_the_token():
-    with canned({}) as thief, canned({}) as server:
-        link = {'Content-Type': 'application/json', 'Link': f'<{thief.endpoint}/page2>; rel="next"'}
+@pytest.mark.parametrize('below', ['', '/mirror'])
+def test_a_next_page_that_a_mirror_names_by_another_host_is_asked_for_here(below):
+    with canned({}) as original, canned({}) as server:
+        link = f'<{original.endpoint}/api/page?cursor=a%2Fb&limit=9>; rel="next"'
+        server.answers |= {
+            f'{below}{TREE}': (200, {'Content-Type': 'application/json', 'Link': link}, b'[]'),
+            f'{below}/api/page': document([ROW]),
+        }
+        server.endpoint += below
+        hub, target = at(server)
+        assert list(hub.tree(target, 'main')) == ['a.txt']
+    assert server.requests[-1].path == f'{below}/api/page?cursor=a%2Fb&limit=9'
+    assert original.requests == [], 'our token goes to no other host'
+
+
+def test_a_tree_without_an_end_is_not_read_to_it(monkeypatch):
+    monkeypatch.setattr(hubs, '_PAGES_MAX', 3)  # else the test would ask 10,000 times
+    with canned({}) as server:
+        link = {'Content-Type': 'application/json', 'Link': f'<{server.endpoint}{TREE}>; rel="next"'}
         server.answers[TREE] = (200, link, b'[]')
         hub, target = at(server)
         with pytest.raises(errors.RemoteError, match='without an end'):
             hub.tree(target, 'main')
-        assert thief.requests == []
 
 
 def test_a_redirection_to_another_server_does_not_take_the_token_along():
@@ -214,6 +230,48 @@ def test_a_repository_that_is_there_stays_as_it_is(hub):
     assert call(hub, 'GET', '/api/models/local/x').json['private'] is True
 
 
+def test_it_is_told_whether_a_repository_was_made(hub):
+    api, _ = at(hub, hub.token)
+    target = targets.hub(hub.endpoint, 'local/x')
+    assert api.create(target) is True
+    assert api.create(target) is False
+
+
+@pytest.mark.parametrize(
+    ('private', 'asked'),
+    [
+        (True, {'visibility': 'private'}),
+        (False, {'visibility': 'public'}),
+        (None, {}),
+    ],
+)
+def test_a_repository_is_created_as_huggingface_hub_does(private, asked):
+    """The key that an older client sent is not one that a Hub of today has to know."""
+    answers = {'/api/repos/create': document({}), '/api/models/me/x': document({'private': True})}
+    with canned(answers) as server:
+        hub, target = at(server)
+        hub.create(target, private=private)
+    sent = json.loads(server.requests[0].body)
+    assert sent == {'name': 'x', 'organization': 'me', 'type': 'model', **asked}
+
+
+@pytest.mark.parametrize('told', [{'private': False}, {}, []])
+@pytest.mark.parametrize('status', [200, 409])
+def test_a_repository_that_did_not_become_private_is_an_error(told, status):
+    with canned({'/api/repos/create': document({}, status), '/api/models/me/x': document(told)}) as server:
+        hub, target = at(server)
+        with pytest.raises(errors.RemoteError, match=r'not private\. Nothing was sent') as raised:
+            hub.create(target, private=True)
+    assert f'{server.endpoint}/me/x' in str(raised.value)
+
+
+def test_whether_a_repository_is_private(hub, api):
+    ours, _ = at(hub, hub.token)
+    api.create_repo('local/secret', private=True)
+    assert ours.is_private(targets.hub(hub.endpoint, 'local/secret'))
+    assert not ours.is_private(targets.hub(hub.endpoint, 'local/x'))
+
+
 def test_a_server_that_creates_nothing_is_no_hub():
     with canned({}) as server, pytest.raises(errors.RemoteError, match='creates no repositories'):
         hub, target = at(server)
@@ -224,7 +282,12 @@ def test_a_server_that_creates_nothing_is_no_hub():
 
 NO_ROLE = {
     'name': 'ada',
-    'orgs': [{'name': 'lab', 'roleInOrg': 'write'}, {'name': 'zoo', 'roleInOrg': 'read'}],
+    'orgs': [
+        {'name': 'lab', 'roleInOrg': 'write'},
+        {'name': 'zoo', 'roleInOrg': 'read'},
+        {'name': 'untold'},
+        {'name': 'shut', 'roleInOrg': 'admin', 'securityRestrictions': ['sso']},
+    ],
 }
 
 
@@ -246,11 +309,14 @@ WRITE = 'repo.write'
         (NO_ROLE, 'ada/x', True),
         (NO_ROLE, 'Lab/x', True),
         (NO_ROLE, 'zoo/x', False),
+        (NO_ROLE, 'untold/x', True),
+        (NO_ROLE, 'shut/x', False),
         (NO_ROLE, 'bob/x', False),
         ({**NO_ROLE, 'auth': {'accessToken': {'role': 'read'}}}, 'ada/x', False),
         ({**NO_ROLE, 'auth': {'accessToken': {'role': 'fineGrained'}}}, 'ada/x', True),
         ({**NO_ROLE, 'auth': 'x', 'orgs': ['x', None]}, 'ada/x', True),
-        (fine(), 'ada/x', True),
+        (fine(), 'ada/x', False),
+        (fine(scope('org', 'shut', WRITE)), 'shut/x', False),
         (fine(scope('user', 'ada', WRITE)), 'ada/x', True),
         (fine(scope('user', 'ada', 'repo.content.read')), 'ada/x', False),
         (fine(scope('org', 'lab', WRITE)), 'lab/x', True),
@@ -269,10 +335,35 @@ def test_who_may_write_where(me, repo_id, allowed):
         assert refused.exit_code == 4 and SECRET not in str(refused)
 
 
+def test_what_an_organisation_wants_first_is_named():
+    me, token = {**NO_ROLE, 'auth': {}}, Token(SECRET, 'HF_TOKEN', 'http://h')
+    refused = may_not_write(me, targets.hub('http://h', 'shut/x'), token)
+    assert 'shut asks for sso first. Open http://h/shut' in str(refused)
+
+
 def test_what_a_fine_grained_token_lacks_is_named():
     me = fine(scope('org', 'lab', WRITE))
     refused = may_not_write(me, targets.hub('http://h', 'ada/x'), Token(SECRET, 'HF_TOKEN'))
     assert 'repo.write' in str(refused) and 'Settings, Access Tokens' in str(refused)
+
+
+# -- a token for another Hub
+
+
+def test_a_token_for_another_hub_is_named_and_not_said_to_be_none(hub, api):
+    target = targets.hub(hub.endpoint, 'local/x')
+    found = hubs.hub_of(target, Token(SECRET, 'HF_TOKEN', 'https://other.example'))
+    assert found.token is None
+    with pytest.raises(errors.AuthError) as raised:
+        found.whoami()
+    assert 'the token from HF_TOKEN is for https://other.example' in str(raised.value)
+    assert f'Set HF_ENDPOINT to {hub.endpoint}' in str(raised.value) and SECRET not in str(raised.value)
+
+
+def test_without_any_token_a_hub_says_how_to_get_one(hub):
+    found = hubs.hub_of(targets.hub(hub.endpoint, 'local/x'), None)
+    with pytest.raises(errors.AuthError, match='no token found'):
+        found.whoami()
 
 
 # -- what is behind a failure of git
@@ -316,9 +407,9 @@ def test_a_failure_that_the_api_told_itself_is_not_asked_about_again(hub):
     assert hub.requests() == []
 
 
-def test_without_an_answer_to_that_question_the_failure_stays(hub, api):
+def test_without_an_answer_to_that_question_it_is_to_be_asked_again(hub, api):
     hub.fail('GET /api/whoami-v2', 503)
-    assert 'not allowed (HTTP 403)' in str(behind(hub, NO_ENTRY))
+    assert isinstance(behind(hub, NO_ENTRY), errors.NetworkError)
 
 
 # -- what programs say of a server

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from hfmirror import errors, statuses
 from tests.support.mirror import git
 from tests.support.rest import call, commit_by_path, new_user
 
@@ -89,6 +90,7 @@ def there(first):
 
 # -- what a server answers
 
+DOWNLOAD = 'GET /objects/'
 REFS, BATCH, OBJECT, RECEIVE, LISTED, CREATE = (
     'GET /info/refs',
     'POST /info/lfs',
@@ -168,6 +170,7 @@ UNDER_A_PAGE = [
     (OBJECT, 200, 3, 'does not confirm 1 object'),
     (LISTED, 200, 1, 'a web page answered'),
     (LISTED, 403, 1, 'a web page answered (HTTP 403)'),
+    (LISTED, 429, 7, 'too many requests'),
     (OBJECT, 403, 4, 'not allowed (HTTP 403)'),
     (OBJECT, 413, 1, 'too large for the server (HTTP 413)'),
     (OBJECT, 507, 1, 'storage of the namespace'),
@@ -262,6 +265,43 @@ def test_a_refusal_is_not_tried_again(there, tmp_path, where, status):
     assert 'Trying again' not in done.err
     # git itself sends once more what is refused for want of a password.
     assert len(there.hub.requests(where)) <= 2
+
+
+@pytest.mark.parametrize('status', [408, 425, 429])
+def test_a_page_that_says_come_back_later_is_no_refusal(status):
+    told = statuses.failure(status, 'local/x', said=PAGE.decode(), retry_after_s=5)
+    assert isinstance(told, errors.NetworkError) and told.retry_after_s == 5
+    assert '<html' not in str(told)
+
+
+UPLOAD_PACK = 'POST /git-upload-pack'  # with protocol 2 first for the refs, then for what they name
+
+
+def test_a_fetch_that_breaks_is_tried_again(there, tmp_path):
+    retry(tmp_path, 1)
+    there.hub.fail(UPLOAD_PACK, 503, after=1)
+    assert 'Trying again' in there.push(code=0).err
+    there.assert_arrived()
+
+
+@pytest.mark.heavy
+def test_a_fetch_that_breaks_for_good_lets_the_release_wait(there):
+    there.hub.fail(UPLOAD_PACK, 503, times=99, after=1)
+    there.push(code=7)
+    assert there.waits() == ['v1.0.0']
+    there.hub.heal()
+    there.mirror.run('resume', code=0)
+    there.assert_arrived()
+
+
+@pytest.mark.heavy
+def test_a_pull_leaves_a_server_alone_as_long_as_it_asks(there, tmp_path):
+    there.push(code=0)
+    retry(tmp_path, 1)
+    asked = times_of(there.hub, DOWNLOAD)
+    there.hub.fail(DOWNLOAD, 429, headers={'Retry-After': '1'})
+    there.mirror.run('pull', '--to', 'got', '--remote', 'hub', '--repo', there.name, code=0)
+    assert asked[1] - asked[0] >= 1
 
 
 # -- who asks
@@ -490,3 +530,59 @@ def test_a_list_without_the_files_is_no_release(there):
     assert 'hfmirror verify v1.0.0' in there.push(code=3).err
     there.push(code=0)
     there.assert_arrived()
+
+
+def test_a_push_that_failed_its_proof_is_not_done_by_the_next_one_either(there):
+    there.hub.fail(LISTED, 200, body=b'[]', content_type='application/json', times=2)
+    there.push(code=3)
+    assert 'hfmirror verify v1.0.0' in there.push(code=3).err
+    assert 'nothing to do' in there.push(code=0).out
+
+
+# -- the repository, created and deleted
+
+
+def test_a_repository_that_is_public_already_is_said_to_be_when_private_was_asked_for(there):
+    assert 'is public; --private counts only when' in there.push('--private', code=0).err
+
+
+def test_the_hubs_first_commit_is_nobody_elses_although_its_answer_was_lost(first):
+    first.hub.cut(CREATE)
+    assert 'somebody pushed' not in first.push(code=0).err
+    first.assert_arrived()
+
+
+@pytest.mark.heavy
+def test_a_space_is_asked_for_its_objects_before_it_is_there(first):
+    first.folder.write('README.md', '---\ntitle: Tiny\nsdk: static\n---\n# Tiny\n')
+    body = b'{"message": "Repository not found"}'
+    first.hub.fail(BATCH, 401, headers={'X-Error-Code': 'RepoNotFound'}, body=body)
+    first.push('--repo-type', 'space', code=0)
+
+
+def without_weights(pusher):
+    pusher.folder.remove('model.bin')
+    return pusher.mirror.push, (pusher.folder, '--remote', 'hub', '--repo', pusher.name, '--tag', 'v2.0.0')
+
+
+def test_a_first_release_arrives_although_the_one_before_it_was_dropped(first):
+    push, second = without_weights(first)
+    away = {'HF_HUB_OFFLINE': '1'}
+    first.push(code=7, env=away)
+    first.folder.write('config.json', '{"hidden_size": 2}')
+    push(*second, code=7, env=away)
+    first.mirror.run('resume', '--drop', first.mirror.run('status', '--json').json[0]['id'], code=0)
+    first.mirror.run('resume', code=0)
+    assert first.mirror.tags() == ['v2.0.0']
+    assert first.mirror.git('rev-list', '--count', 'main') == '2'  # the Hub's own, and the release
+
+
+def test_a_repository_that_its_owner_deleted_is_not_made_again_by_what_waits(first):
+    push, second = without_weights(first)
+    first.push(code=0)
+    first.folder.write('config.json', '{"hidden_size": 2}')
+    push(*second, code=7, env={'HF_HUB_OFFLINE': '1'})
+    namespace, name = first.name.split('/')
+    call(first.hub, 'DELETE', '/api/repos/delete', {'name': name, 'organization': namespace})
+    assert 'no such model' in first.mirror.run('resume', code=5).err
+    assert not first.mirror.remote.exists()

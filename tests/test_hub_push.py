@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 
+from hfmirror import Repository
 from tests.support.mirror import clone_with_lfs, git
 from tests.support.rest import call, new_user
+from tests.support.wire import canned
 
 FAST = 'huggingface:\n  settings:\n    upload: {max_retries: 0, retry_delay: 0}\n'
 
@@ -301,6 +303,24 @@ def test_token_and_endpoint_come_from_the_projects_dot_env(mirror, folder, hub, 
     assert done['url'] == f'{hub.endpoint}/{mirror.repo}'
 
 
+def test_the_token_of_the_person_does_not_go_to_the_hub_of_somebodys_dot_env(
+    mirror, folder, hub, tmp_path, monkeypatch
+):
+    monkeypatch.delenv('HF_ENDPOINT')
+    with canned((404, {}, b'')) as thief:
+        (tmp_path / '.env').write_text(f'HF_ENDPOINT={thief.endpoint}\n')
+        for command in (
+            ['whoami'],
+            ['push', folder, '--repo', mirror.repo],
+            ['pull', 'v1', '--to', 'got', '--repo', mirror.repo],
+        ):
+            done = mirror.run(*command, code=4)
+            assert '.env names the Hub' in done.err and 'HF_ENDPOINT in the environment' in done.err
+        with pytest.raises(OSError, match=r'\.env names the Hub'):
+            Repository('clone', clone_from=mirror.repo)
+    assert thief.requests == []
+
+
 def test_the_token_comes_from_standard_input(mirror, folder, hub, monkeypatch):
     monkeypatch.delenv('HF_TOKEN')
     command = ['push', str(folder), '--remote', 'hub', '--repo', mirror.repo, '--token', '-']
@@ -336,7 +356,7 @@ def test_who_we_are_is_asked_once(mirror, folder, hub):
     mirror.run('push', folder, '--remote', 'hub', '--json', code=0)
     assert len(hub.requests('GET /api/whoami-v2')) == before
     kept = (mirror.home / 'cache' / 'names.json').read_text()
-    assert hub.token not in kept and list(json.loads(kept).values()) == ['local']
+    assert hub.token not in kept and [row['name'] for row in json.loads(kept).values()] == ['local']
 
 
 def test_the_variable_names_us(mirror, folder, hub):

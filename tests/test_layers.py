@@ -28,11 +28,11 @@ LAYERS = (
     'commands',
     'manager features experiments training checkpoints',
     'publishing preview',
-    'place release hubcache pulling verifying notify server',
+    'place release standing underway outcome hubcache pulling verifying notify server',
     'repository',
     'compose holding delivery replay layout naming objects',
     'clone clonedir worktree refs outbox card message origin backup',
-    'hub transfers fingerprint gates facts readme store statcache lfsapi rules folder ignore gitignore versions config auth',
+    'hub rights transfers fingerprint gates facts readme store statcache lfsapi rules folder ignore gitignore versions config auth',
     'statuses target tree lfs gitcmd output durable fastimport copying',
     'errors',
 )

@@ -19,7 +19,7 @@ import pytest
 
 from hfmirror import errors, notify, target
 from hfmirror.config.config import Config
-from hfmirror.release import Release, Unreleased
+from hfmirror.outcome import Release, Unreleased
 from hfmirror.tree import Changes, Entry
 
 # apprise 2.2 imports a module that Python 3.13 no longer has; it is ready for that.

@@ -118,7 +118,7 @@ def test_owned_bytes_survive_the_trainer(box, tmp_path):
     assert box.store.path(one.objects[0].oid).read_bytes() == b'\0one'
     assert owned.objects[0].stamp is None
     assert box.entries() == [owned]
-    assert box.overwritten(owned) == []
+    assert box.overwritten(owned.objects) == []
 
 
 def test_bytes_that_were_overwritten_cannot_be_owned_any_more(box, tmp_path):
@@ -138,11 +138,11 @@ def test_a_link_whose_file_was_written_is_noticed(box, tmp_path):
     if held.stamp is None:
         pytest.skip('this file system gave it bytes of its own')
     one = entry(held)
-    assert box.overwritten(one) == []
+    assert box.overwritten(one.objects) == []
     with (tmp_path / 'a.bin').open('r+b') as file:
         file.write(b'\0ONE')
     os.utime(tmp_path / 'a.bin', ns=(1, 1))
-    assert box.overwritten(one) == [held]
+    assert box.overwritten(one.objects) == [held]
 
 
 def test_a_replaced_file_does_not_touch_the_link(box, tmp_path):
@@ -150,7 +150,7 @@ def test_a_replaced_file_does_not_touch_the_link(box, tmp_path):
     (tmp_path / 'new').write_bytes(b'\0ONE')
     os.replace(tmp_path / 'new', tmp_path / 'a.bin')
     assert box.store.path(held.oid).read_bytes() == b'\0one'
-    assert box.overwritten(entry(held)) == []
+    assert box.overwritten([held]) == []
 
 
 def test_a_pack_that_is_gone_says_how_to_go_on(box):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from hfmirror.config.config import Config
 from hfmirror.config.places import home
 from hfmirror.errors import AuthError, NetworkError, UsageError
 from hfmirror.place import Place
+from tests.support.wire import canned, document
 
 FOLDER = Path('out/My Model')
 
@@ -169,16 +171,39 @@ def remember_name(content):
 
 
 def test_what_the_hub_once_said_of_the_token_is_suggested():
-    remember_name(json.dumps({place._mark(TOKEN): 'grace'}))
+    remember_name(json.dumps({place._mark(TOKEN): {'name': 'grace', 'asked': int(time.time())}}))
     with pytest.raises(UsageError, match='Try --repo grace/my-model'):
         targets('hub', repo='my-model', token=TOKEN)
     assert targets('hub', token=TOKEN)[0].repo_id == 'grace/My-Model'
 
 
+def test_who_was_renamed_is_asked_for_on_the_next_day():
+    with canned({'/api/whoami-v2': document({'name': 'hopper'})}) as server:
+        token = Token(TOKEN.value, 'HF_TOKEN', server.endpoint)
+        yesterday = int(time.time()) - place._NAME_LASTS_S
+        remember_name(json.dumps({place._mark(token): {'name': 'grace', 'asked': yesterday}}))
+        for _ in range(2):
+            assert targets('hub', token=token)[0].repo_id == 'hopper/My-Model'
+    assert len(server.requests) == 1
+
+
+def test_what_the_hub_said_the_day_before_counts_while_it_cannot_be_asked():
+    remember_name(json.dumps({place._mark(TOKEN): {'name': 'grace', 'asked': 0}}))
+    assert targets('hub', token=TOKEN)[0].repo_id == 'grace/My-Model'
+
+
 def test_it_is_not_said_of_the_same_token_on_another_hub():
-    remember_name(json.dumps({place._mark(TOKEN): 'grace'}))
+    remember_name(json.dumps({place._mark(TOKEN): {'name': 'grace', 'asked': int(time.time())}}))
     with pytest.raises(NetworkError, match='HF_USERNAME'):
         targets('hub', token=Token(TOKEN.value, 'HF_TOKEN', 'http://127.0.0.1:1'))
+
+
+@pytest.mark.parametrize(
+    'row', ['grace', 5, None, [], {}, {'name': 5}, {'asked': 'x'}, {'name': '', 'asked': 0}]
+)
+def test_a_damaged_name_is_as_good_as_none(row):
+    remember_name(json.dumps({place._mark(TOKEN): row}))
+    assert place.owner(TOKEN, home()) is None
 
 
 @pytest.mark.parametrize('content', ['', 'junk', '[]', '{"x": 5}'])
@@ -189,7 +214,7 @@ def test_damaged_names_are_as_good_as_none(content):
 
 def test_the_user_counts_more_than_what_the_hub_said(monkeypatch):
     monkeypatch.setenv('HF_USERNAME', 'ada')
-    remember_name(json.dumps({place._mark(TOKEN): 'grace'}))
+    remember_name(json.dumps({place._mark(TOKEN): {'name': 'grace', 'asked': int(time.time())}}))
     assert targets('hub', token=TOKEN)[0].repo_id == 'ada/My-Model'
 
 

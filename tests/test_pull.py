@@ -9,10 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
-from hfmirror import pulling
+from hfmirror import output, pulling
+from hfmirror import target as targets
+from hfmirror.clone import opened
+from hfmirror.delivery import Retry
 from hfmirror.tree import Entry
 from tests.support.folder import checksums
 from tests.support.githost import GitHost
@@ -528,3 +532,29 @@ def test_the_remote_is_as_it_was(mirror, released, to):
     assert (mirror.git('for-each-ref'), mirror.objects()) == before
     (to / 'model.bin').write_bytes(b'overwritten by a person')
     mirror.run('verify', 'v1.0.0', '--content', code=0)
+
+
+def test_small_files_are_in_memory_one_batch_at_a_time(mirror, folder, to, tmp_path):
+    for number in range(300):
+        folder.write(f'many/{number}.txt', f'{number}\n')
+    mirror.push(folder, '--tag', 'v1.0.0')
+    target = targets.local(mirror.home / 'hub', mirror.repo)
+    places = SimpleNamespace(clones=tmp_path / 'clones', outbox=tmp_path / 'outbox')
+    to.mkdir()
+    with opened(target, places) as repository, output.progress('fetching', 0) as shown:
+        wanted = [
+            entry for entry in pulling.find(repository, 'latest').tree.values() if 'many/' in entry.path
+        ]
+        fetcher = pulling.Fetcher(
+            repository,
+            wanted,
+            lambda entry: pulling.Paths(to / f'{entry.oid}.part', to / entry.oid),
+            nearby={},
+            shown=shown,
+            retry=Retry(0),
+        )
+        held = []
+        for together in pulling.batches(wanted):
+            fetcher.fetch(together)
+            held.append(len(fetcher.plain))
+    assert held == [256, 44] and len(list(to.iterdir())) == 300

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from hfmirror.repository import (
 from tests.support.clones import WEIGHTS, Place, log_in, with_first_commit
 from tests.support.mirror import bare, git
 from tests.support.rest import call, commit_by_path, new_user
+from tests.support.wire import canned
 
 
 @pytest.fixture(autouse=True)
@@ -145,6 +147,22 @@ def test_a_clone_cut_short_is_finished_when_it_is_opened(place, clone, tmp_path,
     made = place.clone('cut')
     assert (made / 'model.bin').read_bytes() == WEIGHTS
     assert made.is_repo_clean()
+
+
+def test_a_configuration_that_cannot_be_written_stays_and_leaves_no_lock(place, clone, shared_hub):
+    path = Path('first/.git/config')
+    git('remote', 'set-url', 'origin', place.url.replace('://', '://user:hf_old@'), cwd=clone)
+    before = path.read_text()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))  # as on a full disk
+    try:
+        with pytest.raises(OSError, match='large'):
+            cloning.take_credentials(clone.work, shared_hub.endpoint)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_text() == before
+    assert cloning.take_credentials(clone.work, shared_hub.endpoint) == 'hf_old'
+    assert not path.with_name('config.lock').exists()
 
 
 def test_a_clone_killed_at_its_start_is_made_again(place, clone, tmp_path):
@@ -279,6 +297,47 @@ def test_the_endpoint_and_token_of_a_client_are_used(place, clone, shared_hub, m
     with made.commit('by a client') as folder:
         (folder / 'b.txt').write_text('two')
     assert place.messages()[0] == 'by a client'
+
+
+def test_the_token_of_the_environment_does_not_go_to_the_hub_of_a_client(
+    place, clone, shared_hub, monkeypatch
+):
+    monkeypatch.delenv('HF_ENDPOINT')
+    with canned((401, {}, b'')) as other:
+        with pytest.raises(EnvironmentError, match=r'the token from HF_TOKEN is for https://huggingface\.co'):
+            Repository('second', clone_from='local/x', client=HfApi(endpoint=other.endpoint))
+        assert other.requests and set(other.authorizations) == {None}
+
+
+def test_a_hub_that_is_spelled_otherwise_is_the_same_one(place, clone, shared_hub):
+    client = HfApi(endpoint=shared_hub.endpoint.replace('http', 'HTTP') + '/')
+    assert place.clone('second', client=client).hub.token.source == 'HF_TOKEN'
+
+
+@pytest.mark.parametrize('way', ['argument', 'clone_from', 'client'])
+def test_a_token_that_is_given_is_for_the_hub_of_the_client(place, clone, shared_hub, monkeypatch, way):
+    monkeypatch.delenv('HF_TOKEN')
+    monkeypatch.delenv('HF_ENDPOINT')
+    token = shared_hub.token
+    client = HfApi(endpoint=shared_hub.endpoint, token=token if way == 'client' else False)
+    made = place.clone('second', client=client, token=token if way == 'argument' else True)
+    if way == 'clone_from':
+        made.clone_from(place.repo_id, token=token)
+    assert made.hub.token.endpoint == shared_hub.endpoint
+    (made / 'b.txt').write_text('two')
+    _, push = made.push_to_hub('in the background', blocking=False)
+    made.wait_for_commands()
+    assert not push.failed, push.stderr
+    assert place.messages()[0] == 'in the background'
+
+
+def test_the_token_of_a_url_counts_more_than_one_for_another_hub(place, clone, shared_hub, monkeypatch):
+    monkeypatch.delenv('HF_ENDPOINT')
+    monkeypatch.setenv('HF_TOKEN', 'hf_forthedefaultone')
+    url = place.url.replace('://', f'://user:{shared_hub.token}@')
+    client = HfApi(endpoint=shared_hub.endpoint)
+    made = Repository('second', clone_from=url, client=client)
+    assert made.hub.token.value == shared_hub.token
 
 
 def test_no_file_has_the_token(place, clone, shared_hub, tmp_path):
@@ -520,6 +579,37 @@ def test_a_push_to_another_remote(clone, tmp_path):
     clone.git_push('backup main')
     assert git('rev-parse', 'main', cwd=tmp_path / 'backup.git') == clone.git_head_hash()
     assert len(list((tmp_path / 'backup.git' / 'lfs' / 'objects').glob('*/*/*'))) == 1
+
+
+@pytest.mark.parametrize('blocking', [True, False])
+def test_another_remote_is_followed_from_then_on_too(place, clone, tmp_path, blocking):
+    bare(tmp_path / 'backup.git')
+    git('remote', 'add', 'backup', tmp_path / 'backup.git', cwd=clone)
+    clone.add_tag('v1')
+    clone.git_push('backup main:mine', blocking=blocking, tags=['v1'])
+    clone.wait_for_commands()
+    assert git('rev-parse', 'main@{upstream}', 'v1', cwd=clone).split()[0] == clone.git_head_hash()
+    (clone / 'b.txt').write_text('two')
+    clone.git_add()
+    clone.git_commit('second')
+    clone.git_push()
+    assert git('log', '-1', '--format=%s', 'mine', cwd=tmp_path / 'backup.git') == 'second'
+    assert git('tag', cwd=tmp_path / 'backup.git') == 'v1'
+    assert 'second' not in place.messages()
+
+
+def test_several_commits_are_counted_by_the_remote_that_they_go_to(clone, tmp_path, caplog):
+    bare(tmp_path / 'backup.git')
+    git('remote', 'add', 'backup', tmp_path / 'backup.git', cwd=clone)
+    clone.git_push('backup main')
+    for number in range(2):
+        (clone / 'b.txt').write_text(str(number))
+        clone.git_add()
+        clone.git_commit('more')
+    clone.git_push('origin main')
+    caplog.clear()
+    clone.git_push('backup main')
+    assert '2 commits are pushed' in caplog.text
 
 
 def test_a_push_that_is_overtaken_is_a_conflict(place, clone):

@@ -112,6 +112,18 @@ def test_one_that_is_away_does_not_keep_the_others_from_it(mirror, folder, host,
 
 
 @pytest.mark.heavy
+def test_one_that_cannot_be_written_to_does_not_keep_the_others_from_it(mirror, folder, bare, all_of_them):
+    # Not by its mode: tests may run as root, whom no mode stops.
+    in_the_way = mirror.home / 'hub' / 'models'
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.touch()
+    done = mirror.push(folder, *all_of_them, '--tag', 'v1.0.0', code=9)
+    assert [row['status'] for row in done.json] == ['pushed', 'failed', 'pushed']
+    assert str(in_the_way) in done.json[1]['error']
+    assert '1 of 3 targets' in done.err and 'Traceback' not in done.err
+
+
+@pytest.mark.heavy
 def test_resume_finishes_the_one_that_was_away(mirror, folder, host, bare, all_of_them):
     host.stop()
     mirror.push(folder, *all_of_them, '--tag', 'v1.0.0', code=9)
@@ -179,6 +191,26 @@ def test_several_that_are_away_are_all_resumed(mirror, folder, host, hub, bare, 
     host.start()
     mirror.run('resume', code=0)
     assert all(tags(path) == ['v1.0.0'] for path in bare.values())
+
+
+@pytest.mark.heavy
+def test_one_that_cannot_be_opened_does_not_keep_the_others_from_being_resumed(
+    mirror, folder, host, hub, bare, all_of_them
+):
+    host.stop()
+    hub.cut('* /', received=0, times=1000)
+    mirror.push(folder, *all_of_them, '--tag', 'v1.0.0', code=9)
+    hub.heal()
+    host.start()
+    (mark,) = (
+        path for path in (mirror.home / 'clones').glob('*/hfmirror.json') if hub.endpoint in path.read_text()
+    )
+    lock = mark.parent.with_name(f'{mark.parent.name}.lock')
+    lock.unlink(missing_ok=True)
+    lock.mkdir()
+    done = mirror.run('resume', '--json', code=9)
+    assert statuses(done.json) == {'hub': 'waiting', host.url(mirror.repo): 'pushed'}
+    assert str(lock) in done.err and 'Traceback' not in done.err
 
 
 def test_the_configuration_names_them(mirror, folder, bare, tmp_path):

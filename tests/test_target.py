@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 
 from hfmirror import target
 from hfmirror.errors import UsageError
@@ -117,9 +119,43 @@ def test_each_repository_and_branch_has_a_slug_of_its_own(tmp_path):
     assert all(slug.startswith('me-x-') and '/' not in slug for slug in slugs)
 
 
-@pytest.mark.parametrize('repo_id', ['me/x', 'a/b.c-d_e', 'A1/x_', 'me/' + 'x' * 96, 'x' * 96 + '/x'])
+@pytest.mark.parametrize(
+    'repo_id', ['me/x', 'a/b.c-d_e', 'A1/x_', 'me/_x', '_me/__x__', 'me/' + 'x' * 96, 'x' * 96 + '/x']
+)
 def test_a_name_by_the_hubs_rules_is_taken(repo_id):
     target.check_repo_id(repo_id)
+
+
+NAMES = [
+    'x',
+    '_x',
+    'x_',
+    '_',
+    '.x',
+    'x.',
+    '-x',
+    'x-',
+    'a.b',
+    'a--b',
+    'a..b',
+    'x.git',
+    'x y',
+    'é',
+    'x' * 96,
+    'x' * 97,
+]
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_name_is_taken_when_huggingface_hub_takes_it(name):
+    def takes(check, refusal):
+        try:
+            check(f'me/{name}')
+        except refusal:
+            return False
+        return True
+
+    assert takes(target.check_repo_id, UsageError) == takes(validate_repo_id, HFValidationError)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +198,7 @@ def test_any_other_name_is_refused_with_one_that_would_do(repo_id):
         ('https://hf:hf_secretsecretsecret@huggingface.co/me/x', 'me/x'),
         ('https://[', 'me/model'),
         ('my model', 'me/my-model'),
+        ('me/_my model', 'me/_my-model'),
     ],
 )
 def test_what_was_probably_meant_is_suggested(repo_id, meant):

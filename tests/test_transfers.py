@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from hfmirror import auth, errors, target, transfers
+from hfmirror import Repository, auth, errors, target, transfers
 from hfmirror.auth import Token
 from hfmirror.gitcmd import environment
 from hfmirror.hub import Hub
 from hfmirror.server import running_hub
 from hfmirror.tree import Entry
 from tests.support.mirror import git
+from tests.support.rest import call
 from tests.support.serving import until
 
 PART = 300_000
@@ -385,6 +386,50 @@ def test_a_hub_that_does_not_want_xet_gets_the_file_all_the_same(
     monkeypatch.setenv('PATH', str(tmp_path / 'bin'), prepend=os.pathsep)
     push(mirror, large)
     assert parts(served) == [1, 2, 3, 4, 5] and not (tmp_path / 'log').exists()
+
+
+# -- the clone of a person
+
+
+@pytest.fixture
+def clone(served):
+    """A clone by Repository, in which ``*.bin`` goes to git-lfs."""
+    created = call(served, 'POST', '/api/repos/create', {'name': NAME.partition('/')[2]})
+    assert created.status == 200, created.body
+    made = Repository('clone', clone_from=NAME, git_user='Ada', git_email='ada@example.org')
+    made.lfs_track('*.bin')
+    return made
+
+
+def agent_of(clone):
+    return git(
+        'config', '--local', '--get-regexp', r'^lfs\.customtransfer\.', cwd=clone.local_dir
+    ).splitlines()
+
+
+@pytest.mark.heavy
+def test_in_a_clone_by_repository_git_itself_sends_large_files_in_parts(served, clone):
+    Path(clone.local_dir, 'weights.bin').write_bytes(LARGE)
+    git('add', '-A', cwd=clone.local_dir)
+    git('commit', '-q', '-m', 'weights', cwd=clone.local_dir)
+    git('config', 'credential.helper', f'!printf "username=ada\npassword={TOKEN}\n";:', cwd=clone.local_dir)
+    git('push', '-q', 'origin', 'main', cwd=clone.local_dir)
+    assert parts(served) == [1, 2, 3, 4, 5] and objects(served)[sha256(LARGE)] == LARGE
+
+
+@pytest.mark.heavy
+def test_large_files_are_enabled_again_when_they_were_not(clone):
+    before = agent_of(clone)
+    git('config', '--local', '--remove-section', 'lfs.customtransfer.multipart', cwd=clone.local_dir)
+    clone.lfs_enable_largefiles()
+    assert agent_of(clone) == before and len(before) == 3
+
+
+@pytest.mark.heavy
+def test_an_agent_that_a_person_set_for_large_files_stays(clone):
+    git('config', '--local', 'lfs.customtransfer.multipart.path', '/opt/my agent', cwd=clone.local_dir)
+    clone.lfs_enable_largefiles()
+    assert 'lfs.customtransfer.multipart.path /opt/my agent' in agent_of(clone)
 
 
 # -- the token

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from hfmirror import target as targets
 from tests.support.fault import KILL, at, fault
 from tests.support.folder import checksums
 from tests.support.mirror import git
@@ -300,3 +301,72 @@ def test_an_unchanged_folder_is_not_called_done_while_the_remote_cannot_be_asked
     done = mirror.push(folder, '--remote', remote, '--bump', 'minor', code=7)
     assert 'nothing could be proven' in done.err
     assert mirror.run('status', '--json', code=0).json == []
+
+
+# -- one that cannot be sent
+
+
+def test_one_that_the_remote_refuses_is_named_by_every_later_push_with_how_to_drop_it(
+    mirror, folder, host, remote
+):
+    host.stop()
+    mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0', code=7)
+    (row,) = mirror.run('status', '--json', code=0).json
+    host.start()
+    host.fail('PUT', 413, times=9)
+    folder.write('model.bin', b'\0small')
+    for command in (['push', folder, '--remote', remote, '--repo', NAME, '--tag', 'v2.0.0'], ['resume']):
+        done = mirror.run(*command, code=1)
+        assert 'That is v1.0.0, which waits' in done.err and f'--drop {row["id"]}' in done.err
+    host.wipe_faults()
+    mirror.run('resume', '--drop', row['id'], code=0)
+    mirror.push(folder, '--remote', remote, '--tag', 'v2.0.0')
+    assert mirror.tags() == ['v2.0.0']
+
+
+def test_one_whose_objects_went_with_a_dropped_one_moves_no_ref(mirror, folder, host, remote, waiting):
+    folder.write('config.json', '{"hidden_size": 3}')
+    mirror.push(folder, '--remote', remote, '--tag', 'v2.1.0', code=7)
+    first, second = mirror.run('status', '--json', code=0).json
+    dropped = mirror.run('resume', '--drop', first['id'], code=0)
+    assert 'v2.1.0: made on top of v2.0.0' in dropped.err
+    before = mirror.git('for-each-ref')
+    host.start()
+    done = mirror.run('resume', code=3)
+    assert 'lacks what v2.1.0 has' in done.err and 'model.bin' in done.err and second['id'] in done.err
+    assert mirror.git('for-each-ref') == before
+    mirror.run('resume', '--drop', second['id'], code=0)
+    mirror.push(folder, '--remote', remote, '--tag', 'v2.1.0')
+    mirror.assert_whole()
+
+
+# -- a hiccup
+
+
+def test_one_refusal_to_tell_the_refs_does_not_end_a_push_of_an_untouched_folder(
+    mirror, folder, host, remote, tmp_path
+):
+    retry(tmp_path, 1)
+    mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0')
+    host.fail('GET /info/refs', 503)
+    (done,) = mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0')
+    assert done['status'] == 'up-to-date'
+
+
+def test_an_untouched_folder_is_not_called_done_while_its_objects_cannot_be_asked_for(
+    mirror, folder, host, remote
+):
+    mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0')
+    host.fail('POST /info/lfs', 503, times=99)
+    mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0', code=7)
+
+
+def test_what_the_system_refuses_one_remote_does_not_keep_the_other_from_it(mirror, folder, remote):
+    both = ['--remote', 'local', '--remote', remote]
+    mirror.push(folder, *both, '--tag', 'v1.0.0')
+    slug = targets.local(mirror.home / 'hub', NAME).slug
+    (mirror.home / 'outbox' / slug).write_text('in the way')
+    folder.write('config.json', '{}')
+    done = mirror.push(folder, *both, '--tag', 'v2.0.0', code=9)
+    assert [row['status'] for row in done.json] == ['failed', 'pushed']
+    assert slug in done.json[0]['error']

@@ -114,10 +114,28 @@ def test_a_fine_grained_token_by_what_it_may_do_with_what():
 
 
 def test_a_fine_grained_token_that_writes_nowhere():
-    assert answering(auth=with_token(role='fineGrained')) == [
+    assert answering(auth=with_token(role='fineGrained', fineGrained={'scoped': []})) == [
         'token: HF_TOKEN ("laptop", fine-grained)',
         'may not write: a push to the Hub needs the permission repo.write',
     ]
+
+
+def test_a_fine_grained_token_of_which_the_hub_does_not_tell_more():
+    assert answering(auth=with_token(role='fineGrained')) == [
+        'token: HF_TOKEN ("laptop", fine-grained)',
+        'the Hub does not tell whether it may write: a push finds out',
+    ]
+
+
+def test_a_fine_grained_token_is_shut_out_as_any_other():
+    orgs = [{'name': 'lab', 'roleInOrg': 'admin', 'securityRestrictions': ['sso']}]
+    token = with_token(role='fineGrained', fineGrained={'scoped': []})
+    assert answering(orgs=orgs, auth=token)[-1] == 'shut out of lab, which asks for sso first'
+
+
+def test_an_organisation_that_does_not_tell_our_role_may_be_written_to():
+    orgs = [{'name': 'lab'}]
+    assert 'may write to: ada, lab (role unknown)' in answering(orgs=orgs, auth=with_token(role='write'))
 
 
 def test_an_organisation_that_wants_something_first():
@@ -132,7 +150,11 @@ def test_an_organisation_that_wants_something_first():
 
 
 def test_a_token_of_which_the_hub_does_not_say_what_it_may_do():
-    assert answering(auth={'type': 'oauth'}) == ['token: HF_TOKEN (unknown)', 'may read: ada']
+    assert answering(auth={'type': 'oauth'}) == [
+        'token: HF_TOKEN (unknown)',
+        'may read: ada',
+        'the Hub does not tell whether it may write: a push finds out',
+    ]
 
 
 @pytest.mark.parametrize('field', ['auth', 'orgs', 'fullname', 'email', 'type'])

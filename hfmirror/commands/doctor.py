@@ -124,10 +124,11 @@ def _remote(given: Mapping[str, Any], folder: Path | None) -> Check:
 
 def _asked(token: Token) -> Mapping[str, Any]:
     """Return what the Hub says of the token's owner. Raises as ``Hub.whoami`` does, and AuthError when it only reads."""
-    from hfmirror.hub import Hub, role_of
+    from hfmirror.hub import Hub
+    from hfmirror.rights import person_of
 
     me = Hub(token.endpoint, token).whoami()
-    if role_of(me) == 'read':
+    if person_of(me).role == 'read':
         raise errors.AuthError(
             f'{token.endpoint}: reachable as {me["name"]}, whose token from {token.source} may only read. '
             "Make one that writes under Settings, Access Tokens, and log in with 'hf auth login'."
@@ -136,21 +137,22 @@ def _asked(token: Token) -> Mapping[str, Any]:
 
 
 def _told(me: Mapping[str, Any], token: Token) -> str:
-    from hfmirror.hub import role_of
+    from hfmirror.rights import person_of
 
-    role = {'fineGrained': 'fine-grained', None: 'unknown'}.get(role_of(me), role_of(me))
-    return f'{token.endpoint} is reachable as {me["name"]}, role of the token: {role}'
+    return f'{token.endpoint} is reachable as {me["name"]}, role of the token: {person_of(me).role}'
 
 
 def _on_hub(located: options.Located) -> Check:
     """Look at a repository on the Hub, and whether we may write to it."""
     from hfmirror import refs
-    from hfmirror.hub import NO_TOKEN, hub_of, may_not_write
+    from hfmirror.hub import hub_of
+    from hfmirror.rights import may_not_write
 
     target, config, _, token = located
     hub = hub_of(target, token)
-    if hub is None or hub.token is None:
-        raise errors.AuthError(f'{target}: {NO_TOKEN}')
+    assert hub is not None
+    if hub.token is None:
+        raise hub.no_token(str(target))
     me = _asked(hub.token)
     refused = may_not_write(me, target, hub.token)
     if refused is not None:

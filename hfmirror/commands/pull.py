@@ -102,7 +102,7 @@ def command(
     from hfmirror import errors, gitcmd, hubcache, pulling
     from hfmirror.clone import opened
     from hfmirror.naming import tag_prefix
-    from hfmirror.release import retry_of
+    from hfmirror.underway import retry_of
 
     output.configure(verbose=verbose)
     if to is None and not to_cache:

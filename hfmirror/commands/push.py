@@ -14,8 +14,8 @@ from hfmirror.commands import options
 if TYPE_CHECKING:
     from hfmirror.folder import LeftOut
     from hfmirror.naming import Choice
+    from hfmirror.outcome import Release, Unreleased
     from hfmirror.publishing import Publication, Published
-    from hfmirror.release import Release, Unreleased
 
 _SHOWN = 20
 
@@ -125,7 +125,7 @@ def asked(given: Mapping[str, Any]) -> Publication:
 
 def tell(done: Published, *, as_json: bool, dry_run: bool = False) -> None:
     """Show what came of a publication, to a person or to a program."""
-    from hfmirror.release import Unreleased
+    from hfmirror.outcome import Unreleased
 
     if as_json:
         output.document([as_document(one) for one in done.releases])
@@ -140,7 +140,7 @@ def tell(done: Published, *, as_json: bool, dry_run: bool = False) -> None:
 
 def as_document(release: Release | Unreleased) -> dict[str, Any]:
     """Return what ``--json`` prints of a release; added, modified and deleted count files."""
-    from hfmirror.release import Unreleased
+    from hfmirror.outcome import Unreleased
 
     if isinstance(release, Unreleased):
         target, error = str(release.target), str(release.error)
@@ -199,7 +199,7 @@ def _counts(release: Release) -> str:
 
 def finish(done: Sequence[Release | Unreleased]) -> None:
     """Raise the error that the exit code stands for when a target is not done."""
-    from hfmirror.release import Unreleased
+    from hfmirror.outcome import Unreleased
 
     undone = [one for one in done if isinstance(one, Unreleased) or one.status == 'queued']
     if undone and len(done) > 1:

@@ -51,6 +51,7 @@ def _resume_target(
 ) -> list[dict[str, Any]]:
     from hfmirror.clone import opened
     from hfmirror.outbox import Outbox
+    from hfmirror.outcome import disk_failure
 
     box = Outbox(home.outbox, target)
     rows: list[dict[str, Any]] = []
@@ -60,20 +61,21 @@ def _resume_target(
             entries = box.entries()  # another command may have sent some while we waited for the clone
             while len(rows) < len(entries):
                 rows.append(_send(repository, box, entries[len(rows)], config))
-    except errors.HfmirrorError as e:
+    except (errors.HfmirrorError, OSError) as e:
+        failure = disk_failure(e) if isinstance(e, OSError) else e
         if len(rows) < len(entries):
-            rows.append(_row(target, entries[len(rows)], 'waiting', e))
+            rows.append(_row(target, entries[len(rows)], 'waiting', failure))
     return rows
 
 
 def _send(repository: Clone, box: Outbox, entry: Entry, config: Config) -> dict[str, Any]:
     from hfmirror.delivery import deliver_queued
-    from hfmirror.hub import NO_TOKEN
-    from hfmirror.release import of_waiting, retry_of
+    from hfmirror.outcome import of_waiting
+    from hfmirror.underway import retry_of
 
     target = repository.target
     if repository.hub is not None and repository.hub.token is None:
-        raise errors.AuthError(f'{target}: {NO_TOKEN}')
+        raise repository.hub.no_token(str(target))
     sent = deliver_queued(repository, box, entry, retry_of(config))
     return {**_row(target, sent, 'pushed'), 'release': of_waiting(repository, sent)}
 
@@ -103,8 +105,19 @@ def drop(identifier: str, home: Home) -> str:
                 box = outbox.Outbox(home.outbox, target)
                 with opened(target, home):
                     box.remove(entry)
-                return f'{target}: {entry.version or entry.commit[:10]}'
+                _warn_of_those_on_top(entry, [later for later in entries if later.id > entry.id])
+                return f'{target}: {entry.name}'
     raise errors.NotFoundError(f"{identifier}: no waiting release has this id. 'hfmirror status' shows them.")
+
+
+def _warn_of_those_on_top(dropped: Entry, later: Sequence[Entry]) -> None:
+    if later and dropped.objects:
+        names = ', '.join(entry.name for entry in later)
+        output.warn(
+            f'{names}: made on top of {dropped.name}, and without a copy of what was to be sent with it '
+            f'({output.count(len(dropped.objects), "object")}). What needs one of these will not be sent: drop it too, and push '
+            'the folder again.'
+        )
 
 
 @click.command(short_help='Send the releases that wait.')
@@ -147,14 +160,6 @@ def _finish(waiting: list[dict[str, Any]], total: int) -> None:
         for row in waiting:
             output.error(row['error'])
         raise errors.PartialError(f'{len(waiting)} of {output.count(total, "release")} still wait.')
-    kinds: dict[int, type[errors.HfmirrorError]] = {
-        kind.exit_code: kind
-        for kind in (
-            errors.VerificationError,
-            errors.AuthError,
-            errors.NotFoundError,
-            errors.ConflictError,
-            errors.NetworkError,
-        )
-    }
-    raise kinds.get(waiting[0]['exit_code'], errors.HfmirrorError)('\n'.join(row['error'] for row in waiting))
+    failure = errors.HfmirrorError('\n'.join(row['error'] for row in waiting))
+    failure.exit_code = waiting[0]['exit_code']
+    raise failure

@@ -96,7 +96,7 @@ def tell(done: Sequence[Synced], *, as_json: bool) -> None:
 
 
 def _tell(outcome: Outcome | None, *, as_json: bool) -> None:
-    from hfmirror.release import Release
+    from hfmirror.outcome import Release
 
     if not isinstance(outcome, Release):
         return  # not asked for, or told when it happened

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
-from hfmirror import errors
+from hfmirror import errors, output
 
 DOTENV = Path('.env')
 
@@ -27,9 +29,35 @@ def variables() -> Variables:
     return Variables('', dict(os.environ))
 
 
+def own_dotenv() -> Path | None:
+    """Return ``.env`` of the working directory; None when there is none, or when anybody may have put it there."""
+    if not DOTENV.is_file():
+        return None
+    if is_anybodys(Path.cwd()):
+        _tell_of_anybodys(Path.cwd() / DOTENV)
+        return None
+    return DOTENV
+
+
+def is_anybodys(directory: Path) -> bool:
+    """Tell whether everybody on this machine may write into a directory."""
+    try:
+        mode = directory.stat().st_mode
+    except OSError:
+        return False
+    return os.name == 'posix' and bool(mode & stat.S_IWOTH)
+
+
+@cache
+def _tell_of_anybodys(path: Path) -> None:
+    output.warn(
+        f'{path}: not read, since everybody on this machine may write into its directory (chmod o-w).'
+    )
+
+
 def of_dotenv() -> list[Variables]:
     """Return the variables of ``.env`` in the working directory, if there is one. Raises ConfigError as ``dotenv``."""
-    if not DOTENV.is_file():
+    if own_dotenv() is None:
         return []
     values = {name: value for name, value in dotenv(DOTENV).items() if value is not None}
     return [Variables(f' in {DOTENV}', values)]

@@ -30,7 +30,7 @@ from hfmirror.experiments import system
 from hfmirror.facts import jsonfile, training
 from hfmirror.facts.facts import Facts
 from hfmirror.origin import NO_ORIGIN, Origin
-from hfmirror.release import Release
+from hfmirror.outcome import Release
 from hfmirror.target import Target
 
 _TIMESTAMP = 'timestamp'

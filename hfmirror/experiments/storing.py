@@ -14,7 +14,7 @@ from tempfile import mkdtemp
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from hfmirror import errors, folder, publishing, release
+from hfmirror import errors, folder, outcome, publishing
 from hfmirror.card.additions import Additions, Link
 from hfmirror.config.config import Backup, Config, Layout, ModelCard
 from hfmirror.config.places import Home
@@ -24,9 +24,9 @@ from hfmirror.experiments.project import Project, Terms
 from hfmirror.gates.gate import Allowed, require_clean
 from hfmirror.gates.scanning import scan_texts
 from hfmirror.naming import Choice
+from hfmirror.outcome import Release
 from hfmirror.place import Place
 from hfmirror.publishing import Publication
-from hfmirror.release import Release
 from hfmirror.store import reflink
 from hfmirror.target import Target
 
@@ -198,7 +198,7 @@ def _compose(root: Path, kept: Kept, text: str | None, metadata_file: str) -> No
             if not reflink(source, path):
                 shutil.copyfile(source, path)
         except OSError as e:
-            raise release.disk_failure(e) from e
+            raise outcome.disk_failure(e) from e
 
 
 def results_in(path: Path) -> dict[str, Path]:

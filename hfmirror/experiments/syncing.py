@@ -24,9 +24,9 @@ from hfmirror.facts import jsonfile
 from hfmirror.facts.facts import read_facts
 from hfmirror.naming import Choice
 from hfmirror.origin import NO_ORIGIN, origin_of
+from hfmirror.outcome import Release, Unreleased
 from hfmirror.place import Place
 from hfmirror.publishing import Publication
-from hfmirror.release import Release, Unreleased
 from hfmirror.target import Target
 
 Outcome = Release | Unreleased

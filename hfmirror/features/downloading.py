@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from hfmirror import auth, errors, gitcmd, hubcache, output, place, pulling, release
+from hfmirror import auth, errors, gitcmd, hubcache, output, place, pulling, underway
 from hfmirror.clone import Clone, opened
 from hfmirror.config.loading import load_config
 from hfmirror.config.places import home
@@ -102,7 +102,7 @@ class HFFeatureDownloader:
             # One by one: beside them are models, which nobody has asked for.
             for path in paths:
                 part = found._replace(path=path, tree={path: found.tree[path]})
-                hubcache.pull(repository, part, cache, nearby={}, retry=release.retry_of(self._config))
+                hubcache.pull(repository, part, cache, nearby={}, retry=underway.retry_of(self._config))
         return cache.snapshot(found.commit)
 
     def _found(self, repository: Clone, revision: str | None) -> Found:

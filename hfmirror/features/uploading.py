@@ -18,9 +18,9 @@ from hfmirror.gates import limits
 from hfmirror.gates.gate import require_clean
 from hfmirror.naming import Choice
 from hfmirror.objects import objects_of
+from hfmirror.outcome import Release, Unreleased
 from hfmirror.place import Place
 from hfmirror.publishing import Publication, publish
-from hfmirror.release import Release, Unreleased
 from hfmirror.rules import in_repo
 
 if TYPE_CHECKING:

@@ -25,7 +25,8 @@ from typing import IO, Any, NamedTuple
 from hfmirror.gates.findings import Finding
 from hfmirror.gates.opcodes import Import, TooLong, follow
 
-ENDINGS = ('.bin', '.pt', '.pth', '.pkl', '.pickle', '.ckpt', '.joblib', '.npy', '.npz')
+ENDINGS = ('.bin', '.pt', '.pth', '.pkl', '.pickle', '.dill', '.ckpt', '.joblib', '.npy', '.npz')
+_PACKED = ('.gz', '.bz2', '.xz', '.lzma', '.z')  # joblib compresses by the ending
 
 _BUFFER = 256 * 1024  # bytes
 _MOST_INFLATED = 4 * 1024**3  # bytes read of one compressed stream; a bomb has more
@@ -33,9 +34,11 @@ _MOST_DIRECTORY = 64 * 1024 * 1024  # bytes of a zip's table of contents; a mill
 _MOST_NAMES = 10_000
 _SHOWN = 5
 _LONGEST_SHOWN = 80
+_DEEPEST = 4  # parts of the name of a module that is reached through another one
 
 _ZIP = b'PK\x03\x04'
 _NUMPY = b'\x93NUMPY'
+_TAR = b'ustar'
 _CLOSED = {
     b'7z\xbc\xaf\x27\x1c': '7z',
     b'\x04\x22\x4d\x18': 'lz4',
@@ -71,7 +74,9 @@ class Look(NamedTuple):
 
 def is_pickled(path: str) -> bool:
     """Return whether files of that name are loaded as pickles."""
-    return path.lower().endswith(ENDINGS)
+    name = path.lower()
+    packed = next((ending for ending in _PACKED if name.endswith(ending)), '')
+    return name.removesuffix(packed).endswith(ENDINGS)
 
 
 def scan(file: IO[bytes], path: str) -> Look:
@@ -99,10 +104,12 @@ def scan(file: IO[bytes], path: str) -> Look:
 def _look(file: io.BufferedReader[Any], found: Callable[[Import], None]) -> str | None:
     """Tell ``found`` of every import; return why the file cannot be looked into, None when it was."""
     file.seek(0)
-    head = file.peek(16)[:16]
+    head = file.peek(512)[:512]
     for mark, name in _CLOSED.items():
         if head.startswith(mark):
             return f'{name} files cannot be looked into'
+    if head[257:262] == _TAR:
+        return 'tar files cannot be looked into'
     if head.startswith(_ZIP):
         return _in_zip(file, found)
     if head.startswith(_NUMPY):
@@ -264,15 +271,37 @@ def _judged(names: set[Import]) -> tuple[list[str], list[str]]:
     from picklescan.scanner import SafetyLevel, scan_pickle_bytes
 
     logging.getLogger('picklescan').addHandler(logging.NullHandler())  # or it writes to stderr
-    asked = {name for name in names if _PLAIN.fullmatch(name.module) and _PLAIN.fullmatch(name.name)}
+    meanings = {name: _meanings(name) for name in names}
+    asked = {
+        one
+        for meant in meanings.values()
+        for one in meant
+        if _PLAIN.fullmatch(one.module) and _PLAIN.fullmatch(one.name)
+    }
     # A pickle that does nothing but import them, so that picklescan is asked by its front door.
     pickle = b''.join(f'c{name.module}\n{name.name}\n'.encode() for name in asked) + b'.'
     judged = {
         (one.module, one.name): one.safety for one in scan_pickle_bytes(io.BytesIO(pickle), 'names').globals
     }
-    dangerous = {name for name in asked if judged.get(name) == SafetyLevel.Dangerous}
+    dangerous = {
+        name
+        for name, meant in meanings.items()
+        if any(judged.get(one) == SafetyLevel.Dangerous for one in meant)
+    }
     others = {name for name in names - dangerous if judged.get(name) != SafetyLevel.Innocuous}
     return _shown(dangerous), _shown(others)
+
+
+def _meanings(name: Import) -> set[Import]:
+    """Return what else an import may reach: pickle walks the dots of a name, so ``logging`` ``os.system`` is ``os`` ``system``."""
+    parts = name.name.split('.')
+    reached = {name}
+    for at in range(1, len(parts)):
+        rest = '.'.join(parts[at:])
+        inner = {'.'.join(parts[start:at]) for start in range(max(at - _DEEPEST, 0), at)}
+        outer = '.'.join([name.module, *parts[:at]])
+        reached |= {Import(module, rest) for module in {*inner, outer}}
+    return reached
 
 
 def _shown(names: set[Import]) -> list[str]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from hashlib import sha256
 from importlib import resources
@@ -17,7 +15,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from hfmirror import errors, output
-from hfmirror.fingerprint import steadily
+from hfmirror.fingerprint import in_threads, steadily
 from hfmirror.folder import SourceFile
 from hfmirror.gates import pickles, secrets
 from hfmirror.gates.findings import Finding
@@ -49,8 +47,16 @@ def scan_files(
     kept = cache.scanned(root)
     known = {file.path: seen for file in files if (seen := _from_cache(file, stamps, kept)) is not None}
     unseen = [file for file in files if file.path not in known]
-    with output.progress('scanning', sum(file.stat.st_size for file in unseen)) as shown:
-        known |= _each(unseen, lambda file, stop: _look(file, stamps, cache, shown, stop), jobs=jobs)
+    sizes, stop = [file.stat.st_size for file in unseen], threading.Event()
+    with output.progress('scanning', sum(sizes)) as shown:
+        looked = in_threads(
+            lambda file: _look(file, stamps, cache, shown, stop),
+            unseen,
+            sizes,
+            jobs=jobs,
+            stop=stop,
+        )
+        known |= {file.path: found for file, found in zip(unseen, looked, strict=True)}
     cache.save()
     _warn({file.path: known[file.path].closed for file in files})
     return list(chain.from_iterable(known[file.path].findings for file in files))
@@ -141,25 +147,3 @@ def _version() -> str:
     own = resources.files('hfmirror.gates')
     sources = sorted((file.name, file.read_bytes()) for file in own.iterdir() if file.name.endswith('.py'))
     return sha256(repr((version('picklescan'), sources)).encode()).hexdigest()[:16]
-
-
-def _each(
-    files: Sequence[SourceFile],
-    work: Callable[[SourceFile, threading.Event], _Seen],
-    *,
-    jobs: int,
-) -> dict[str, _Seen]:
-    """Return {path: what ``work`` gave}; one thread means a plain loop, for a debugger. The largest begin first."""
-    stop = threading.Event()
-    threads = jobs or os.cpu_count() or 1
-    order = sorted(files, key=lambda file: -file.stat.st_size)
-    if threads == 1 or len(order) < 2:
-        return {file.path: work(file, stop) for file in order}
-    with ThreadPoolExecutor(threads) as pool:
-        futures = {file.path: pool.submit(work, file, stop) for file in order}
-        try:
-            return {path: future.result() for path, future in futures.items()}
-        except BaseException:
-            stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise

@@ -9,6 +9,7 @@ and what looks like an example (``hf_xxxxxxxx``, ``sk-proj-your-key``) is none.
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -20,6 +21,8 @@ from hfmirror.gates.settings import settings_rule
 _BLOCK = 1024 * 1024  # bytes
 _BEFORE = 256  # bytes kept of the block before, for what stands in front of a secret
 _AFTER = 2048  # bytes that must follow before a secret is judged
+_WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_NULS = 100  # one byte of so many may be NUL in text
 _MOST = 100  # findings of one file; more say nothing new
 
 # A secret with a shape of its own. Each begins with letters of its own, so that they can be looked for at once.
@@ -66,6 +69,7 @@ _VARIABLE = re.compile(
     rb'[A-Z][A-Z0-9_]*(?:API_?KEY|ACCESS_KEY|SECRET_KEY|SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIALS?)=\\?["\']?\Z'
 )
 _AWS_SECRET = b'aws_secret_access_key'
+_AWS_ANSWER = b'SecretAccessKey'  # as `aws iam create-access-key` prints it
 _AWS_VALUE = re.compile(rb'["\'\]\\]{0,3}\s{0,3}[:=,]\s{0,3}\\?["\']?([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+])')
 _HEX_KEY = re.compile(rb'[0-9a-f]{40}')
 _VALUE = re.compile(rb'[\w+/=-]{20,200}(?=["\'\s\\]|\Z)')
@@ -101,7 +105,7 @@ def scan(
 ) -> Iterator[Finding]:
     """Yield the secrets in ``file``, one a line and rule, in no order, at most 100.
 
-    A file without a NUL in its first MiB is text and read to its end, in blocks. Of any other only that MiB is looked
+    A file whose first MiB is text, be it UTF-16 or with a few NULs in it, is read to its end, in blocks. Of any other only that MiB is looked
     at, where headers are, and small pickles: ``training_args.bin`` holds the token of the training. ``path`` says what
     kind of file it is: ``.env`` and ``.netrc`` have rules of their own. ``advance`` is told of each block's bytes.
     """
@@ -124,11 +128,13 @@ def scan(
 
 def _blocks(file: Readable, advance: Callable[[int], None]) -> Iterator[tuple[int, bytes, int, int, bool]]:
     """Yield (line of its first byte, bytes, from where, to where a secret may begin, whether it is text)."""
-    line, text, start, is_text = 1, b'', 0, True
+    line, text, start, is_text, is_wide = 1, b'', 0, True, False
     for block, is_last in _read(file):
         if not text:
-            is_text = b'\0' not in block
-        text += block
+            is_wide = _is_text(block, 'utf-16') if block.startswith(_WIDE) else False
+            is_text = is_wide or b'\0' not in block or _is_text(block, 'utf-8')
+        # Of UTF-16 that leaves the letters that secrets are made of.
+        text += block.replace(b'\0', b'') if is_wide else block
         is_last = is_last or not is_text
         end = len(text) if is_last else max(start, len(text) - _AFTER)
         yield line, text, start, end, is_text
@@ -138,6 +144,17 @@ def _blocks(file: Readable, advance: Callable[[int], None]) -> Iterator[tuple[in
         kept = max(0, end - _BEFORE)
         line += text.count(b'\n', 0, kept)
         text, start = text[kept:], end - kept
+
+
+def _is_text(block: bytes, encoding: str) -> bool:
+    """Tell whether the beginning of a file is text; weights are none, and a log that was cut may have some NULs."""
+    if encoding == 'utf-8' and block.count(b'\0') * _NULS > len(block):
+        return False
+    try:
+        codecs.getincrementaldecoder(encoding)().decode(block)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _read(file: Readable) -> Iterator[tuple[bytes, bool]]:
@@ -158,10 +175,18 @@ def _hits(text: bytes, start: int, end: int) -> Iterator[tuple[int, str]]:
         match = _URL.match(text, at)
         if match and not is_example_password(match[1], match[2], match[3]):
             yield at, 'url-password'
+    for at in _places(text, _AWS_ANSWER, start, end):
+        if _is_aws_value(text, at + len(_AWS_ANSWER)):
+            yield at, 'aws-access-key'
     for at in _places(text, b'-----BEGIN ', start, end):
         if _PRIVATE_KEY.match(text, at):
             is_account = _SERVICE_ACCOUNT.search(text[max(0, at - 40) : at])
             yield at, 'gcp-service-account' if is_account else 'private-key'
+
+
+def _is_aws_value(text: bytes, at: int) -> bool:
+    value = _AWS_VALUE.match(text, at)
+    return value is not None and not is_example(value[1])
 
 
 def _places(text: bytes, words: bytes, start: int, end: int) -> Iterator[int]:
@@ -201,8 +226,7 @@ def _shapes(text: bytes, match: re.Match[bytes] | None, stop: int, end: int) -> 
 def _name(text: bytes, match: re.Match[bytes]) -> str | None:
     """Return the rule of what has a shape, None when it is only an example."""
     if match[0].lower() == _AWS_SECRET:
-        value = _AWS_VALUE.match(text, match.end())
-        return 'aws-access-key' if value and not is_example(value[1]) else None
+        return 'aws-access-key' if _is_aws_value(text, match.end()) else None
     if is_example(match[0]):
         return None
     return next(name for name, pattern in _BY_NAME.items() if pattern.match(text, match.start()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,9 +29,7 @@ def save(path: Path, values: Mapping[str, Any]) -> None:
     new = frontmatter.change(text, lines)
     if frontmatter.read(new, path.name) != dict(values):
         new = _rewritten(text, values)
-    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
-    durable.write(path, new.encode())
-    path.chmod(mode)
+    durable.rewrite(path, new.encode())
 
 
 def _rewritten(text: str, values: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 import time
@@ -194,9 +195,16 @@ def _replace(path: Path, text: str) -> None:
     """Write git's configuration as git does: into its lock file, renamed at the end."""
     lock = path.with_name('config.lock')
     try:
-        with lock.open('xb') as file:
-            lock.chmod(path.stat().st_mode & 0o777)
-            file.write(text.encode('utf-8', 'surrogateescape'))
-        lock.replace(path)
+        file = lock.open('xb')
     except FileExistsError as e:
         raise errors.GitError(f'{lock}: is there, so another git writes. Try again.') from e
+    try:
+        with file:
+            lock.chmod(path.stat().st_mode & 0o777)
+            file.write(text.encode('utf-8', 'surrogateescape'))
+            file.flush()
+            os.fsync(file.fileno())
+        lock.replace(path)
+    except BaseException:
+        lock.unlink(missing_ok=True)  # else no git could write there any more
+        raise

@@ -13,10 +13,11 @@ from hfmirror.repository.raising import raises
 _log = logging.getLogger('hfmirror')
 
 
-def token_of(given: bool | str | None, client: Any = None) -> Token | None:
+def token_of(given: bool | str | None, endpoint: str, client: Any = None) -> Token | None:
     """Return the token: ``given`` when it is one, none for False, else that of ``client`` or the one that is found.
 
-    Raises AuthError for what is no token, ValueError for the key of an organisation.
+    One that is given is for ``endpoint``; one that is found may be for another Hub. Raises AuthError for what is no token,
+    ValueError for the key of an organisation.
     """
     if given is False:
         return None
@@ -26,7 +27,7 @@ def token_of(given: bool | str | None, client: Any = None) -> Token | None:
         return auth.find_token()
     _refuse_organisation(given)
     found = auth.find_token(given)
-    return Token(found.value, 'the argument token') if found else None
+    return Token(found.value, 'the argument token', endpoint) if found else None
 
 
 @raises(ValueError)

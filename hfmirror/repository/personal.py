@@ -11,7 +11,7 @@ from typing import Any
 from hfmirror import auth, errors, gitcmd
 from hfmirror.auth import Token
 from hfmirror.gitcmd import GitFailed, git, succeeds
-from hfmirror.hub import Hub
+from hfmirror.hub import explaining, hub_of
 from hfmirror.repository import cloning, identity
 from hfmirror.repository.background import CommandInProgress
 from hfmirror.repository.pushing import Sender, own_store
@@ -44,8 +44,8 @@ class PersonalClone(Sender):
         self.command_queue: list[CommandInProgress] = []
         self._skip_lfs_files, self._repo_type = skip_lfs_files, repo_type
         self.check_git_versions()
-        self._endpoint = str(client.endpoint).rstrip('/') if client else auth.endpoint()
-        self._token, self._anonymous = identity.token_of(token, client), token is False
+        self._endpoint = auth.address(str(client.endpoint), 'client.endpoint') if client else auth.endpoint()
+        self._token, self._anonymous = identity.token_of(token, self._endpoint, client), token is False
         if clone_from is not None:
             self.clone_from(clone_from)
         else:
@@ -63,7 +63,7 @@ class PersonalClone(Sender):
         """
         work = Path(self.local_dir)
         if token is not None:
-            self._token, self._anonymous = identity.token_of(token), token is False
+            self._token, self._anonymous = identity.token_of(token, self._endpoint), token is False
         self._take(cloning.token_in(repo_url, self._endpoint), 'the URL to clone from')
         target = cloning.target_of(repo_url, self._repo_type, self._endpoint)
         if not cloning.is_empty(work):
@@ -79,12 +79,13 @@ class PersonalClone(Sender):
         self._open(work)
 
     def _connect(self, target: Target, work: Path) -> None:
-        super().__init__(target, work, Hub(self._endpoint, self._token) if target.endpoint else None)
+        super().__init__(target, work, hub_of(target, self._token))
 
     def _take(self, token: str | None, source: str) -> None:
-        """Use a token that was in a URL when there is no other."""
-        if token and self._token is None and not self._anonymous:
-            self._token = Token(token, source)
+        """Use a token that was in a URL of this Hub when there is no other for it."""
+        has_one = self._token is not None and self._token.endpoint == self._endpoint
+        if token and not has_one and not self._anonymous:
+            self._token = Token(token, source, self._endpoint)
 
     def _open(self, work: Path) -> None:
         """Take what is in the folder for this repository, and mend what a killed clone or the removed class has left."""
@@ -98,7 +99,7 @@ class PersonalClone(Sender):
             cloning.finish(work, env=self.env)
 
     def _sign_as(self, user: str | None, email: str | None) -> None:
-        if self.hub is not None and self._token is not None and (user is None or email is None):
+        if self.hub is not None and self.hub.token is not None and (user is None or email is None):
             name, address = identity.signature(self.hub)
             user, email = user or name, email or address
         self.git_config_username_and_email(user, email)
@@ -163,10 +164,11 @@ class PersonalClone(Sender):
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except GitFailed as e:
-            raise self.explained(gitcmd.meaning(e, str(self.target))) from e
+        with explaining(self.hub, self.target):
+            try:
+                yield
+            except GitFailed as e:
+                raise gitcmd.meaning(e, str(self.target)) from e
 
 
 @raises(ValueError)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from hfmirror import errors, gitcmd, lfs, output
 from hfmirror.auth import Token
 from hfmirror.gitcmd import GitFailed, git, succeeds
-from hfmirror.hub import Hub, require_online
+from hfmirror.hub import Hub, explaining, require_online
 from hfmirror.objects import DirectoryObjects, RemoteObjects, objects_of
 from hfmirror.outbox import Held
 from hfmirror.store import ObjectStore
@@ -57,18 +57,13 @@ class Sender(WorkTree):
 
     def send(self, push: Push) -> None:
         """Push and prove it. Raises what keeps it from being whole; the remote then has all of it or nothing."""
-        try:
-            self._send(push)
-        except RemoteMoved as e:
-            raise RemoteMoved(
-                f'{self.target}: the branch {push.branch} has moved. Get its commits with git_pull(rebase=True), then push again.'
-            ) from e
-        except errors.HfmirrorError as e:
-            raise self.explained(e, writing=True) from e
-
-    def explained(self, failure: errors.HfmirrorError, *, writing: bool = False) -> errors.HfmirrorError:
-        """Return what is behind a refusal that git could only half tell."""
-        return self.hub.explained(failure, self.target, writing=writing) if self.hub else failure
+        with explaining(self.hub, self.target, writing=True):
+            try:
+                self._send(push)
+            except RemoteMoved as e:
+                raise RemoteMoved(
+                    f'{self.target}: the branch {push.branch} has moved. Get its commits with git_pull(rebase=True), then push again.'
+                ) from e
 
     def _send(self, push: Push) -> None:
         entries = self._new_objects(push.refs.values(), self.remote_refs().values())
@@ -202,7 +197,7 @@ def planned(work: Path, upstream: str | None, tags: Sequence[str]) -> tuple[str,
     objects = {tag: git('rev-parse', '--verify', f'refs/tags/{tag}', cwd=work) for tag in tags}
     is_branch = succeeds('rev-parse', '-q', '--verify', f'refs/heads/{source}', cwd=work)
     push = Push(branch or source, commit, objects, source if is_branch else None)
-    _tell_of_several(work, push)
+    _tell_of_several(work, remote, push)
     return remote, push
 
 
@@ -225,8 +220,8 @@ def _followed(work: Path, branch: str) -> tuple[str, str]:
     return remote, merge.removeprefix('refs/heads/')
 
 
-def _tell_of_several(work: Path, push: Push) -> None:
-    there = f'refs/remotes/origin/{push.branch}'
+def _tell_of_several(work: Path, remote: str, push: Push) -> None:
+    there = f'refs/remotes/{remote}/{push.branch}'
     if succeeds('rev-parse', '-q', '--verify', there, cwd=work):
         number = int(git('rev-list', '--count', f'{there}..{push.commit}', cwd=work))
         if number > 1:
@@ -235,7 +230,18 @@ def _tell_of_several(work: Path, push: Push) -> None:
 
 def plainly(remote: str, push: Push) -> list[str]:
     """Return git's arguments for a push to a remote that is not ``origin``: git-lfs's hook sends the objects, nobody asks."""
-    return ['push', '-q', '--atomic', '--', remote, *(f'{oid}:{ref}' for ref, oid in push.refs.items())]
+    branch = f'refs/heads/{push.branch}'
+    refs = {**push.refs, **({branch: f'refs/heads/{push.follower}'} if push.follower else {})}
+    # git has the branch follow the remote's when it is pushed by its name.
+    return [
+        'push',
+        '-q',
+        '--atomic',
+        '-u',
+        '--',
+        remote,
+        *(f'{source}:{ref}' for ref, source in refs.items()),
+    ]
 
 
 def start(sender: Sender, push: Push) -> gitcmd.Started:
@@ -246,7 +252,7 @@ def start(sender: Sender, push: Push) -> gitcmd.Started:
         'work': str(sender.work),
         'push': push,
         'endpoint': sender.hub.endpoint if sender.hub else None,
-        'token': [token.value, token.source] if token else None,
+        'token': [token.value, token.source, token.endpoint] if token else None,
     }
     program = _PROGRAM.format(root=str(Path(__file__).parents[2]))
     return gitcmd.start(sys.executable, '-P', '-c', program, stdin=json.dumps(told).encode())

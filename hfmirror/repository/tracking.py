@@ -234,16 +234,8 @@ def _read(work: Path) -> str:
 
 
 def _write(work: Path, text: str) -> None:
-    path = work / ATTRIBUTES
     if text != _read(work):
-        write(path, text.encode('utf-8', 'surrogateescape'))
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write a file of a person, whole or not at all; who may read it stays as it was."""
-    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
-    durable.write(path, content)
-    path.chmod(mode)
+        durable.rewrite(work / ATTRIBUTES, text.encode('utf-8', 'surrogateescape'))
 
 
 def _names(*args: str, cwd: Path | None) -> list[str]:

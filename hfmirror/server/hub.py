@@ -17,7 +17,10 @@ PART_SIZE = 512_000_000
 
 
 class Hub:
-    """The repositories below ``root``, who may do what with them, and the limits. All sizes are in bytes."""
+    """The repositories below ``root``, who may do what with them, and the limits. All sizes are in bytes.
+
+    ``wants_xet``: whether git-lfs is to send by Xet when it can, as the Hub wants it; huggingface_hub does so unasked.
+    """
 
     def __init__(
         self,
@@ -27,12 +30,14 @@ class Hub:
         max_file_size: int = MAX_FILE_SIZE,
         multipart_from: int = MULTIPART_FROM,
         part_size: int = PART_SIZE,
+        wants_xet: bool = False,
     ) -> None:
         self.root = root.absolute()
         self.public_read = public_read
         self.max_file_size = max_file_size
         self.plain_max = min(LFS_FROM, max_file_size)
         self.multipart_from, self.part_size = multipart_from, part_size
+        self.wants_xet = wants_xet
         self.tokens = Tokens(self.root)
         self.repositories = Repositories(self.root)
         self.secret = self.tokens.secret()

@@ -26,6 +26,7 @@ from hfmirror.server.lfs import multipart
 from hfmirror.server.lfs.signing import LIFETIME_S, signed_query, signed_repo
 from hfmirror.server.repos.repositories import Repo
 from hfmirror.server.requests import json_object, origin
+from hfmirror.server.xet import api as xet_api
 from hfmirror.store import ObjectStore
 
 TYPE = 'application/vnd.git-lfs+json'
@@ -37,10 +38,10 @@ _ALGORITHMS = (None, 'sha256', 'sha_256')
 
 
 class _Asked(NamedTuple):
-    """A batch. ``multipart``: whether the client can send parts."""
+    """A batch. ``transfers``: the ways of sending that the client knows besides ``basic``."""
 
     upload: bool
-    multipart: bool
+    transfers: Sequence[Any]
     objects: Sequence[Pointer]
 
 
@@ -69,7 +70,7 @@ def _asked(values: Mapping[str, Any]) -> _Asked:
         raise Problem(413, f'Ask for {_MOST_OBJECTS} objects or fewer at once.')
     return _Asked(
         values['operation'] == 'upload',
-        'multipart' in _list(values, 'transfers'),
+        _list(values, 'transfers'),
         [_pointer(one) for one in objects],
     )
 
@@ -102,6 +103,7 @@ class _Batch:
     def __init__(self, request: Request, repo: Repo) -> None:
         self.transfer = 'basic'
         self._hub, self._repo, self._store = hub_of(request), repo, ObjectStore(repo.objects)
+        self._request = request
         self._base = f'{origin(request)}/{repo.web_path}.git/info/lfs'
 
     def download(self, pointer: Pointer) -> Mapping[str, Any]:
@@ -130,7 +132,11 @@ class _Batch:
 
     def _choose_transfer(self, asked: _Asked, missing: set[Pointer]) -> None:
         # git-lfs hands all objects of one answer to one program, so that small ones go with the large ones.
-        if asked.multipart and any(pointer.size >= self._hub.multipart_from for pointer in missing):
+        if missing and self._hub.wants_xet and 'xet' in asked.transfers:
+            self.transfer = 'xet'
+        elif 'multipart' in asked.transfers and any(
+            pointer.size >= self._hub.multipart_from for pointer in missing
+        ):
             self.transfer = 'multipart'
             sizes = [pointer.size for pointer in asked.objects if pointer in missing]
             if sum(-(-size // multipart.part_size(self._hub, size)) for size in sizes) > _MOST_PARTS:
@@ -148,6 +154,8 @@ class _Batch:
         return None
 
     def _upload(self, pointer: Pointer) -> Mapping[str, Any]:
+        if self.transfer == 'xet':
+            return xet_api.upload_action(self._request, self._repo)
         if self.transfer == 'multipart':
             return multipart.action(self._hub, self._repo, pointer, base=self._base)
         return self._basic(pointer, 'upload')

@@ -20,6 +20,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 from tempfile import TemporaryFile
+from typing import Any
 from urllib.parse import quote
 
 from anyio import CapacityLimiter
@@ -46,15 +47,28 @@ _rebuilds: RunVar[CapacityLimiter] = RunVar('xet_rebuilds')
 
 def write_token(request: Request) -> JSONResponse:
     """Say where the caller may upload to a repository, and with which token."""
-    repo = writable(request)
+    found = upload_headers(request, writable(request))
+    said = {'casUrl': found['X-Xet-Cas-Url'], 'accessToken': found['X-Xet-Access-Token']}
+    return JSONResponse({**said, 'exp': int(found['X-Xet-Token-Expiration'])}, headers=found)
+
+
+def upload_headers(request: Request, repo: Repo) -> dict[str, str]:
+    """Return where the caller, who may write to ``repo``, sends xorbs and shards, with which token, and until when."""
     given = grant.issue(hub_of(request).secret, _name(repo), user=require_identity(request).user)
-    url = f'{origin(request)}/xet/{quote(_name(repo))}/{storage.current(repo.path)}'
-    headers = {
-        'X-Xet-Cas-Url': url,
+    return {
+        'X-Xet-Cas-Url': f'{origin(request)}/xet/{quote(_name(repo))}/{storage.current(repo.path)}',
         'X-Xet-Access-Token': given.token,
         'X-Xet-Token-Expiration': str(given.expires),
     }
-    return JSONResponse({'casUrl': url, 'accessToken': given.token, 'exp': given.expires}, headers=headers)
+
+
+def upload_action(request: Request, repo: Repo) -> dict[str, Any]:
+    """Return the action ``upload`` of the batch API as ``git-xet`` takes it; it renews its token at ``href``."""
+    return {
+        'href': f'{origin(request)}/api/{quote(_name(repo))}/xet-write-token/main',
+        'header': upload_headers(request, repo),
+        'expires_in': grant.LIFETIME_S,
+    }
 
 
 async def post_xorb(request: Request) -> JSONResponse:
