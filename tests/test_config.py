@@ -19,7 +19,7 @@ from hfmirror.config.schema import descriptions, json_schema
 from hfmirror.config.variables import variable_of
 from hfmirror.errors import ConfigError
 
-# The two files of document 001 as they stand there.
+# The two files of the training guide as they stand there.
 PROJECT_FILE = """\
 # 其他配置...
 
@@ -161,7 +161,7 @@ def source(key):
 
 @pytest.fixture
 def documented():
-    """The two files of document 001, in the working directory."""
+    """The two files of the training guide, in the working directory."""
     Path('configs').mkdir()
     Path('config.yaml').write_text(PROJECT_FILE, 'utf-8')
     Path('configs/huggingface_config.yaml').write_text(SECOND_FILE, 'utf-8')

@@ -1,4 +1,4 @@
-"""The transformer of document 002: trained, used, published, and used again by those who download it."""
+"""The transformer of the checkpoint guide: trained, used, published, and used again by those who download it."""
 
 import json
 import os
