@@ -101,12 +101,6 @@ def _endpoint(folder: Path | None) -> tuple[str, Path | None]:
     return DEFAULT_ENDPOINT, None
 
 
-def username() -> str | None:
-    """Return ``HF_USERNAME`` of the environment or of ``.env`` in the working directory."""
-    given = [os.environ.get('HF_USERNAME'), *(values.get('HF_USERNAME') for _, values in _dotenvs(None))]
-    return next((name.strip() for name in given if name and name.strip()), None)
-
-
 def git_environment(
     token: Token | None, endpoint: str, settings: Mapping[str, str] | None = None
 ) -> dict[str, str]:

@@ -8,14 +8,13 @@ known of its files lies beside it::
     me-tiny-model-0123456789ab/20260131-120000-123456.partial/  one that is being made or removed
 
 A folder without ``.partial`` at its end is whole. A file that has not changed since an earlier backup is that backup's file
-under one more name.
+under one more name. A backup is made before its release; ``settle`` says afterwards what came of that, and removes old ones:
+those of releases are never removed for the sake of one that failed.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import secrets
 import shutil
 import stat
@@ -23,10 +22,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple
+from pathlib import Path
+from typing import IO
 
-from hfmirror import durable, errors, output
+from hfmirror import backupdir, durable, errors, output
+from hfmirror.backupdir import NAME, PARTIAL, Backup, Kept, manifest, partial_of, read, whole
 from hfmirror.clonedir import locked
 from hfmirror.config.config import Config
 from hfmirror.copying import copy_hashed
@@ -36,39 +36,14 @@ from hfmirror.statcache import Stamp, time_step_ns
 from hfmirror.store import reflink
 from hfmirror.target import Target
 
-_FORMAT = 1
-_NAME = re.compile(r'\d{8}-\d{6}-\d{6}')
-_PARTIAL = '.partial'
 _NEVER_RELEASED = '.hfignore'
 _TRY_ANOTHER = 'Nothing was restored. Try another backup.'
-
-
-class Kept(NamedTuple):
-    """A file of a backup. ``mtime_ns`` is that of the copy.
-
-    ``stamp`` is what ``source`` had when it was copied; None when the file was so young that a later change could hide.
-    """
-
-    path: str
-    size: int
-    sha256: str | None
-    mtime_ns: int
-    source: str
-    stamp: Stamp | None
-
-
-class Backup(NamedTuple):
-    """A backup that is whole, and what is known of its files."""
-
-    path: Path
-    files: tuple[Kept, ...]
-
 
 _Known = Mapping[tuple[str, Stamp], tuple[Path, Kept]]  # what an earlier backup has of a file, and where
 
 
 def back_up(folder: Folder, target: Target, config: Config) -> Path:
-    """Keep a copy of a folder's files under ``backup.local_backup_dir`` and return it; the newest ``keep_backups`` stay.
+    """Keep a copy of a folder's files under ``backup.local_backup_dir`` and return it. No other one is removed; see ``settle``.
 
     When nothing has changed since the newest backup that one is returned; so is a backup that is itself released.
     Raises ConfigError when the directory cannot be used, DiskFull when it has no room; nothing is left behind then.
@@ -87,7 +62,7 @@ def back_up(folder: Folder, target: Target, config: Config) -> Path:
         # The files may be for one person only, and stand in a folder that sees to that.
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(place / '.lock', str(place)):
-            return _back_up(folder, target, place, keep=config.backup.keep_backups)
+            return _back_up(folder, target, place)
     except OSError as e:
         raise _failure(e, base) from e
 
@@ -108,7 +83,7 @@ def _backup_around(root: Path, base: Path) -> Path | None:
         (
             path
             for path in (root, *root.parents)
-            if path.parent.parent == base and _NAME.fullmatch(path.name) and _manifest(path).is_file()
+            if path.parent.parent == base and NAME.fullmatch(path.name) and manifest(path).is_file()
         ),
         None,
     )
@@ -126,20 +101,18 @@ def _failure(failure: OSError, base: Path) -> errors.HfmirrorError:
     )
 
 
-def _back_up(folder: Folder, target: Target, place: Path, *, keep: int) -> Path:
-    _clear(place)
-    paths = _whole(place)
+def _back_up(folder: Folder, target: Target, place: Path) -> Path:
+    backupdir.clear(place)
     files = [*folder.files, *_ignore_files(folder)]
-    earlier = [backup for path in paths if (backup := _read(path)) is not None]
-    if earlier and earlier[0].path == paths[0] and _is_the_same(earlier[0], files):
-        output.detail(f'nothing has changed since the backup {paths[0]}')
-        made = paths[0]
-    else:
-        made = _make(place, files, earlier, {**_about(target), 'folder': str(folder.root)})
-        output.detail(f'backed up to {made}')
-        paths = [made, *paths]
-    for path in paths[keep:]:
-        _remove(path)
+    earlier = [backup for path in whole(place) if (backup := read(path)) is not None]
+    # A failed push may stand between the newest release and one that is the same again.
+    for backup in [*earlier[:1], *[one for one in earlier if one.released][:1]]:
+        if _is_the_same(backup, files):
+            output.detail(f'nothing has changed since the backup {backup.path}')
+            backupdir.settle(backup.path, released=None)
+            return backup.path
+    made = _make(place, files, earlier, {**_about(target), 'folder': str(folder.root)})
+    output.detail(f'backed up to {made}')
     return made
 
 
@@ -175,6 +148,40 @@ def _is_intact(path: Path, kept: Kept) -> bool:
     return stat.S_ISREG(found.st_mode) and (found.st_size, found.st_mtime_ns) == (kept.size, kept.mtime_ns)
 
 
+def settle(made: Path, folder: Folder, config: Config, *, released: bool) -> None:
+    """Write down what came of the push that ``made`` was made for, and remove those that are too old. Only warns.
+
+    The newest ``keep_backups`` of releases stay, as many of pushes that are under way or were killed, and the newest of
+    those that failed. When a backup itself was pushed none is removed.
+    """
+    try:
+        with locked(made.parent / '.lock', str(made.parent)):
+            backupdir.settle(made, released=released)
+            if made not in (folder.root, *folder.root.parents):
+                _remove_old(made.parent, config.backup.keep_backups)
+    except OSError as e:
+        output.warn(f'{e.filename or made}: {e.strerror}. Old backups were left; the next push sees to them.')
+
+
+def _remove_old(place: Path, keep: int) -> None:
+    fates: dict[bool | None, list[Path]] = {True: [], None: [], False: []}
+    for path in whole(place):
+        known = read(path)
+        fates[known.released if known is not None else True].append(path)
+    for path in [*fates[True][keep:], *fates[None][keep:], *fates[False][1:]]:
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a backup. One that cannot be removed is no reason not to release."""
+    try:
+        partial = path.rename(partial_of(path))
+        shutil.rmtree(partial)
+        manifest(path).unlink(missing_ok=True)
+    except OSError as e:
+        output.warn(f'{path}: this old backup cannot be removed ({e.strerror}). Remove it by hand.')
+
+
 # -- making one
 
 
@@ -182,7 +189,7 @@ def _make(
     place: Path, files: Sequence[SourceFile], earlier: Sequence[Backup], about: Mapping[str, str]
 ) -> Path:
     path = _new_path(place)
-    partial = _partial(path)
+    partial = partial_of(path)
     known = {
         (kept.source, kept.stamp): (backup.path / kept.path, kept)
         for backup in reversed(earlier)
@@ -191,15 +198,12 @@ def _make(
     }
     try:
         kept = _fill(partial, files, known)
-        rows = [row._asdict() for row in kept]
-        durable.write(
-            _manifest(path), json.dumps({'format': _FORMAT, **about, 'files': rows}, indent=1).encode()
-        )
+        backupdir.write(path, {**about, 'released': None, 'files': [row._asdict() for row in kept]})
         partial.rename(path)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         with suppress(OSError):
-            _manifest(path).unlink(missing_ok=True)
+            manifest(path).unlink(missing_ok=True)
         raise
     durable.flush([place])
     return path
@@ -207,7 +211,7 @@ def _make(
 
 def _new_path(place: Path) -> Path:
     moment = datetime.now(UTC)
-    newest = max((path.name for path in _whole(place)), default='')
+    newest = max((path.name for path in whole(place)), default='')
     # A clock that was put back must not make the new backup the oldest.
     while (name := f'{moment:%Y%m%d-%H%M%S-%f}') <= newest:
         moment = datetime.strptime(newest, '%Y%m%d-%H%M%S-%f').replace(tzinfo=UTC) + timedelta(microseconds=1)
@@ -269,67 +273,6 @@ def _take_over(path: Path, mtime_ns: int, mode: int) -> None:
     path.chmod(0o400 | stat.S_IMODE(mode) & 0o777)
 
 
-# -- those that are there
-
-
-def _whole(place: Path) -> list[Path]:
-    """Return the backups of a repository, newest first."""
-    found = [path for path in place.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
-    return sorted(found, key=lambda path: path.name, reverse=True)
-
-
-def _clear(place: Path) -> None:
-    """Remove what killed runs left half made or half removed."""
-    for path in place.glob(f'*{_PARTIAL}'):
-        if _NAME.fullmatch(path.name.removesuffix(_PARTIAL)):
-            shutil.rmtree(path)
-    for path in place.glob('*.json'):
-        if _NAME.fullmatch(path.stem) and not path.with_suffix('').is_dir():
-            path.unlink()
-    for path in place.glob('.*.tmp'):
-        path.unlink()
-
-
-def _remove(path: Path) -> None:
-    """Remove a backup. One that cannot be removed is no reason not to release."""
-    try:
-        partial = path.rename(_partial(path))
-        shutil.rmtree(partial)
-        _manifest(path).unlink(missing_ok=True)
-    except OSError as e:
-        output.warn(f'{path}: this old backup cannot be removed ({e.strerror}). Remove it by hand.')
-
-
-def _manifest(path: Path) -> Path:
-    return path.with_name(f'{path.name}.json')
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f'{path.name}{_PARTIAL}')
-
-
-def _read(path: Path) -> Backup | None:
-    """Return what is known of a backup, None when its manifest is missing or broken."""
-    try:
-        fields = json.loads(_manifest(path).read_bytes())
-        if fields['format'] != _FORMAT:
-            return None
-        return Backup(path, tuple(_kept(row) for row in fields['files']))
-    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
-        return None
-
-
-def _kept(row: Mapping[str, Any]) -> Kept:
-    given = row['stamp']
-    stamp = Stamp(*map(int, given)) if given is not None else None
-    path, sha256 = PurePosixPath(row['path']), row['sha256']
-    if path.is_absolute() or '..' in path.parts or not path.parts:
-        raise ValueError('a path that leads out of the backup')
-    if sha256 is not None and not re.fullmatch('[0-9a-f]{64}', sha256):
-        raise ValueError('a sha256 that is none')
-    return Kept(str(path), int(row['size']), sha256, int(row['mtime_ns']), str(row['source']), stamp)
-
-
 # -- bringing one back
 
 
@@ -340,15 +283,15 @@ def restore(backup: Path, to: Path) -> Path:
     when there is no such backup, VerificationError when it is damaged; ``to`` is whole or as it was before.
     """
     backup, to = backup.absolute(), to.absolute()
-    found = _read(backup)
+    found = read(backup)
     if found is None or not backup.is_dir():
         raise errors.NotFoundError(
-            f'{backup}: no backup with its list of files ({_manifest(backup).name} beside it). Name a folder like '
+            f'{backup}: no backup with its list of files ({manifest(backup).name} beside it). Name a folder like '
             'backups/me-model-0123456789ab/20260131-120000-123456.'
         )
     if to.exists() and not (to.is_dir() and next(to.iterdir(), None) is None):
         raise errors.UsageError(f'{to}: is there already. Name a new folder; nothing is overwritten.')
-    partial = to.with_name(f'.{to.name}.{secrets.token_hex(4)}{_PARTIAL}')
+    partial = to.with_name(f'.{to.name}.{secrets.token_hex(4)}{PARTIAL}')
     try:
         partial.mkdir(parents=True)
         _bring_back(found, partial)

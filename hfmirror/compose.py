@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import NamedTuple
 
 from hfmirror import errors, lfs, message, naming, output
@@ -50,7 +51,9 @@ class Request(NamedTuple):
     item: str | None = None  # what it calls item_type
     experiment: str | None = None  # and experiment_name
     additions: Additions = NOTHING  # what the card says besides
+    configured: str | None = None  # the mark of what is configured for it
     tells_origin: bool = True  # whether the commit of the training code is told
+    source: Path | None = None  # what a person knows the folder by, where it is one that was composed
 
 
 class Plan(NamedTuple):
@@ -64,12 +67,13 @@ class Plan(NamedTuple):
     laid: Laid
     name: Name
     changes: Changes
-    card_changed: bool
+    card_changed: bool  # by the folder's README.md
+    card_outdated: bool = False  # by what is configured for it
 
     @property
     def is_new(self) -> bool:
         """Whether the folder differs from what the branch has."""
-        return self.refs.head is None or bool(self.changes) or self.card_changed
+        return self.refs.head is None or bool(self.changes) or self.card_changed or self.card_outdated
 
 
 def make_plan(
@@ -94,7 +98,9 @@ def make_plan(
     )
     name = naming.name_release(request.choice, config, refs.tags.keys(), datetime.now(UTC))
     changes = compare(contents(head), laid.tree)
-    return Plan(refs, head, laid, name, changes, _card_changed(repository, head, laid))
+    theirs = _remote_card(repository, head)
+    outdated = theirs is not None and card.configured(theirs) != request.configured
+    return Plan(refs, head, laid, name, changes, _card_changed(theirs, laid), outdated)
 
 
 def contents(tree: Tree) -> Tree:
@@ -152,7 +158,7 @@ def make(
     waiting = Waiting(
         id=new_id(),
         created=now(),
-        folder=str(request.folder.root),
+        folder=str(request.source or request.folder.root),
         version=plan.name.tag,
         commit=commit,
         tag_object=tag,
@@ -180,11 +186,11 @@ def _card(
         date=datetime.now(UTC),
         tree={**plan.laid.tree, ATTRIBUTES: attributes},
         history=history,
-        url=None if target.path is not None else target.url,
+        url=target.clone_url,
         path_in_repo=request.path_in_repo,
         additions=request.additions,
     )
-    return card.render(facts, about, base=base, source=source)
+    return card.render(facts, about, base=base, source=source, configured=request.configured)
 
 
 def _check_card(text: str, repository: Clone) -> None:
@@ -235,8 +241,7 @@ def card_mark(laid: Laid) -> str | None:
     return blob[:16] if blob else None
 
 
-def _card_changed(repository: Clone, head: Tree, laid: Laid) -> bool:
-    theirs = _remote_card(repository, head)
+def _card_changed(theirs: str | None, laid: Laid) -> bool:
     return theirs is None or (laid.card_source is not None and card.source(theirs) != card_mark(laid))
 
 

@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, TemporaryFile
 from typing import Any
+
+from hfmirror import errors
 
 # What the system says of a disk, or somebody's share of it, that is full.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -47,6 +49,17 @@ def write(path: Path, content: bytes, *, mode: int | None = None) -> None:
 def rewrite(path: Path, content: bytes) -> None:
     """Write a file of a person as ``write`` does; who may read it stays as it was."""
     write(path, content, mode=stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644)
+
+
+def require_writable(path: Path) -> None:
+    """Make the folder of ``path``, and raise UsageError when no file can be written there: before hours of work, not after."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=path.parent).close()
+    except OSError as e:
+        raise errors.UsageError(f'{path}: cannot be written: {e.strerror or e}. Name another place.') from e
 
 
 def flush(paths: Sequence[Path]) -> None:

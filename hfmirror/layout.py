@@ -122,10 +122,11 @@ def _looks_same(one: Path, other: Path, size: int) -> bool:
     return True
 
 
-def outline(folder: Folder) -> Tree:
+def outline(folder: Folder, path_in_repo: str = '') -> Tree:
     """Return the folder as a tree without reading it: paths and sizes are true, oids are not there."""
+    sizes = {in_repo(file.path, path_in_repo): file.stat.st_size for file in folder.files}
     return {
-        file.path: Entry(file.path, '', file.stat.st_size, is_lfs=file.stat.st_size >= lfs.LFS_FROM)
-        for file in folder.files
-        if file.path != CARD
+        path: Entry(path, '', size, is_lfs=size >= lfs.LFS_FROM)
+        for path, size in sizes.items()
+        if path != CARD
     }

@@ -12,6 +12,7 @@ Everything goes through the same push as the command line; its errors are those 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -62,7 +63,7 @@ class HuggingFaceManager:
         token: str | Token | None = None,
     ) -> None:
         self._source = Path(config) if isinstance(config, str) else config
-        self.settings, self.config = _read(self._source)
+        self._read()
         self._place, self._remotes, self._given = Place(repo), tuple(remotes), token
         self._last: _Uploaded | None = None
 
@@ -94,7 +95,7 @@ class HuggingFaceManager:
         Raises NetworkError when something waits for the network, which is not lost; GateError before anything is sent.
         """
         from hfmirror.experiments.project import Terms
-        from hfmirror.experiments.syncing import require_done
+        from hfmirror.outcome import require_done
 
         done = self.sync(
             model_path,
@@ -107,7 +108,7 @@ class HuggingFaceManager:
             custom_sections=custom_sections,
             remotes=remotes,
         )
-        require_done([outcome for one in done for outcome in (one.model, one.experiment) if outcome])
+        require_done([one.outcome for one in done if one.outcome])
         return done[0].urls
 
     def sync(
@@ -158,6 +159,7 @@ class HuggingFaceManager:
         """Release the model's folder and return where it is seen. ``chunk_size`` is how many bytes are read at a time."""
         from hfmirror.experiments import syncing
         from hfmirror.experiments.project import Terms
+        from hfmirror.outcome import require_done
 
         folder = Path(model_path)
         project = self._project(folder, remotes)
@@ -170,7 +172,7 @@ class HuggingFaceManager:
         terms = Terms(private, allow_secrets, allow_unsafe, dry_run)
         done = syncing.release_model(training, models, project, terms)
         self._last = _Uploaded(folder, models, done)
-        syncing.require_done(done)
+        require_done(done)
         return models[0].url
 
     def upload_training_config(
@@ -184,11 +186,11 @@ class HuggingFaceManager:
     ) -> str:
         """Keep a configuration, the project's own by default, with an experiment and return where it is seen."""
         from hfmirror.experiments.project import Terms
-        from hfmirror.experiments.storing import Kept, page
+        from hfmirror.experiments.storing import page
 
         document = self._document(config_data, required=True)
         assert document is not None
-        kept = Kept(self._experiment(experiment_name), document, {})
+        kept = self._kept(experiment_name, document, {})
         target = self._keep(kept, Terms(private, allow_secrets, dry_run=dry_run))
         return page(target, f'{kept.folder}/{document.name}', 'blob')
 
@@ -207,7 +209,7 @@ class HuggingFaceManager:
         from hfmirror.experiments.project import Terms
 
         results = storing.results_in(Path(results_path))
-        kept = storing.Kept(self._experiment(experiment_name), None, results)
+        kept = self._kept(experiment_name, None, results)
         target = self._keep(kept, Terms(private, allow_secrets, allow_unsafe, dry_run))
         return storing.page(target, kept.folder)
 
@@ -282,8 +284,10 @@ class HuggingFaceManager:
 
         folder = Path(model_path)
         project = self._project(folder)
-        is_named = project.place.repo or place.model_repo(project.config, project.token, project.home)
-        if not is_named:
+        is_named = project.place.repo or project.config.repository.model_name
+        if not is_named or place.needs_asking(
+            project.place, project.config, project.home, token=project.token
+        ):
             project = project._replace(remotes=('local',))  # to ask no Hub whose token it is
         elif not (project.remotes or project.config.remotes):
             project = project._replace(remotes=('hub',))
@@ -304,10 +308,15 @@ class HuggingFaceManager:
 
     def validate_config(self) -> bool:
         """Read the configuration again. Raises ConfigError with everything that is wrong with it."""
-        self.settings, self.config = _read(self._source)
+        self._read()
         return True
 
     # -- what these have in common
+
+    def _read(self) -> None:
+        self.settings, self.config = _read(self._source)
+        # Whoever changes ``config`` means what is in it then, not the file.
+        self._as_read = {} if isinstance(self._source, Mapping | Config) else deepcopy(self.config)
 
     def _project(self, folder: Path, remotes: Sequence[str] = ()) -> Project:
         from hfmirror.experiments.project import Project
@@ -332,22 +341,23 @@ class HuggingFaceManager:
         from hfmirror.experiments import document
 
         if isinstance(config_data, str | Path):
-            return document.of_file(Path(config_data))
-        if config_data is None or config_data == self.config:
-            path = self._source if isinstance(self._source, Path) else _PROJECT_FILE
-            if not isinstance(self._source, Mapping | Config) and path.is_file():
-                return document.of_file(path)
-            config_data = self.config
-        if config_data or required:
-            return document.of_values(config_data)
+            return document.of_file(Path(config_data)).told()
+        values = self.config if config_data is None else config_data
+        path = _PROJECT_FILE if self._source is None else self._source
+        if values == self._as_read and isinstance(path, Path) and path.is_file():
+            return document.of_file(path)
+        if values or required:
+            return document.of_values(values)
         return None
 
-    def _experiment(self, name: str | None) -> str:
-        if name is not None:
-            return name
-        if self._last is None:
+    def _kept(self, name: str | None, configuration: Document | None, results: Mapping[str, Path]) -> Kept:
+        """Return what is to be kept of the experiment, which is called as the model that was uploaded last by default."""
+        from hfmirror.experiments.storing import Kept
+
+        if name is None and self._last is None:
             raise errors.UsageError('which experiment? Give its experiment_name.')
-        return self._last.folder.resolve().name
+        folder = self._last.folder if self._last else Path.cwd()
+        return Kept(name if name is not None else folder.resolve().name, configuration, results, folder)
 
     def _models(self, project: Project) -> list[Target]:
         """Return the models' repositories: those of the model that was uploaded last, or of the configured name."""
@@ -360,9 +370,10 @@ class HuggingFaceManager:
     def _keep(self, kept: Kept, terms: Terms) -> Target:
         """Release an experiment's folder beside the model that was uploaded last, and return where it is first."""
         from hfmirror.experiments.metadata import Run
-        from hfmirror.experiments.syncing import Training, keep, metrics_of, require_done, run_of
+        from hfmirror.experiments.syncing import Training, keep, metrics_of, run_of
+        from hfmirror.outcome import require_done
 
-        project = self._project(self._last.folder if self._last else Path.cwd())
+        project = self._project(kept.source)
         models, metrics = self._models(project), metrics_of(kept.results)
         releases: Sequence[Outcome | None] = [None] * len(models)
         run = Run(kept.name, models[0], metrics=metrics)
@@ -386,4 +397,4 @@ def _read(source: Path | Mapping[str, Any] | Config | None) -> tuple[Config, dic
         values = dict(source)
         return config_from(values), values
     path, settings = source or _PROJECT_FILE, load_config(source)
-    return settings, dict(document.of_file(path).values) if path.is_file() else {}
+    return settings, dict(document.of_file(path).told().values) if path.is_file() else {}

@@ -90,11 +90,8 @@ def tag_message(notes: Notes) -> str:
     return '\n\n'.join(filter(None, paragraphs)) + '\n'
 
 
-FIELDS = ('item_type', 'experiment_name', 'version')
-
-
 def from_template(template: str, **values: str) -> str:
-    """Return ``template`` with its ``FIELDS`` in braces filled in, and nothing else of it: ``Upload {item_type}``."""
+    """Return ``template`` with its fields in braces filled in, and nothing else of it: ``Upload {item_type}``."""
     filled = re.sub(r'\{(\w+)\}', lambda field: values.get(field[1], field[0]), template)
     return re.sub(' {2,}', ' ', filled).strip()
 

@@ -59,10 +59,10 @@ def _semantic_template(config: Config) -> str | None:
 
 
 def _timestamp_template(config: Config) -> str:
-    """Return the format of timestamps: ``formats.timestamp``, else a ``tag_format`` without numbers, else the prefix and the moment."""
+    """Return the format of timestamps: a ``tag_format`` without numbers, else ``formats.timestamp``, else the prefix and the moment."""
     given = config.versioning.tag_format
     written = given if given and '{major}' not in given else None
-    return config.versioning.formats.timestamp or written or f'{config.versioning.tag_prefix}{{timestamp}}'
+    return written or config.versioning.formats.timestamp or f'{config.versioning.tag_prefix}{{timestamp}}'
 
 
 def _configured(config: Config) -> Choice:
@@ -70,7 +70,7 @@ def _configured(config: Config) -> Choice:
         return Choice('none')
     given = config.versioning.tag_format
     if given is not None and '{major}' not in given:
-        return Choice('timestamp', given)
+        return Choice('timestamp')
     if given is None and not config.versioning.semantic_versioning:
         return Choice('timestamp')
     return Choice('bump', config.versioning.auto_increment)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from hfmirror import __version__, errors, output
+from hfmirror.config import mailserver
 from hfmirror.config.config import Config
 from hfmirror.gitcmd import redact
 from hfmirror.outcome import Release, Unreleased
@@ -229,14 +231,12 @@ def _mail(config: Config, news: Sequence[Callable[[], Event]]) -> None:
 def _mail_address(config: Config) -> str:
     """Return ``notifications.email_url`` with what apprise has to know besides. Raises ConfigError."""
     told = config.notifications
-    parts = _split(told.email_url or '')
-    if parts is None or parts.scheme not in ('mailto', 'mailtos'):
-        raise errors.ConfigError(
-            'notifications.email_url is no mail server; expected mailtos://user:${PASSWORD}@host'
-        )
-    given = {key for key, _ in parse_qsl(parts.query, keep_blank_values=True)}
-    if not (config.user.email or 'to' in given):
+    if fault := mailserver.fault_of(told.email_url or ''):
+        raise errors.ConfigError(f'notifications.email_url {fault}')
+    parts = urlsplit(told.email_url or '')
+    if not (config.user.email or mailserver.names_recipient(told.email_url)):
         raise errors.ConfigError('user.email is not set, so nobody gets mail')
+    given = {key for key, _ in parse_qsl(parts.query)}
     wanted = {
         'to': config.user.email,
         'format': 'text',
@@ -248,12 +248,14 @@ def _mail_address(config: Config) -> str:
 
 
 def _last_words(words: str, address: str) -> str:
-    """Return the last thing that apprise said, without the password that the address may hold."""
+    """Return the last thing that apprise said, without the address and the password in it."""
     lines = [line.strip() for line in words.splitlines() if line.strip()]
     last = lines[-1] if lines else 'the mail server did not take it'
-    password = urlsplit(address).password
-    for secret in (password, unquote(password or '')):
-        last = last.replace(secret, '***') if secret else last
+    parts = urlsplit(address)
+    secrets = [parts.password, *(value for key, value in parse_qsl(parts.query) if key == 'pass')]
+    last = re.sub(r'mailtos?://.*', 'notifications.email_url', last)
+    for secret in (one for part in secrets if part for one in (unquote(part), part)):
+        last = last.replace(secret, '***')
     return last
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from hfmirror import durable, errors
@@ -44,6 +44,31 @@ def of_waiting(repository: Clone, entry: Entry) -> Release:
     return Release(
         repository.target, entry.version, entry.commit, 'pushed', changes, total_size(tree), len(tree)
     )
+
+
+def require_done(done: Sequence[Release | Unreleased]) -> None:
+    """Raise the error that the exit code stands for unless all is where it belongs; ``done`` has one of each target.
+
+    What stopped one target and all the others, as a gate or a missing network, keeps its own exit code.
+    """
+    undone = [one for one in done if isinstance(one, Unreleased) or one.status == 'queued']
+    if not undone:
+        return
+    codes = {_exit_code(one) for one in undone}
+    if len(done) > 1:
+        failure = errors.PartialError(f'{len(undone)} of {len(done)} targets are not done; see above.')
+        if len(undone) == len(done) and len(codes) == 1:
+            failure.exit_code = codes.pop()
+        raise failure
+    if isinstance(undone[0], Unreleased):
+        raise undone[0].error
+    raise errors.NetworkError(
+        f"{undone[0].target}: not sent yet. Nothing is lost: send it with 'hfmirror resume', or run the same again."
+    )
+
+
+def _exit_code(one: Release | Unreleased) -> int:
+    return one.error.exit_code if isinstance(one, Unreleased) else errors.NetworkError.exit_code
 
 
 def disk_failure(failure: OSError) -> errors.HfmirrorError:

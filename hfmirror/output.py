@@ -71,16 +71,21 @@ def say(text: str) -> None:
         _talk(text)
 
 
+def ask(question: str) -> None:
+    """Put a question to a person who is waited for, however little is said otherwise."""
+    _talk(question)
+
+
 def detail(text: str) -> None:
     """Tell a person who asked for details."""
     if _verbose or shows_debug():
         _talk(text)
 
 
-def warn(text: str) -> None:
-    """Tell a person what they should know before they go on."""
+def warn(text: str, *, prefix: str = 'warning: ') -> None:
+    """Tell a person what they should know before they go on. ``prefix`` is for a text that says itself that it warns."""
     if _level != 'ERROR':
-        _talk(f'warning: {text}')
+        _talk(f'{prefix}{text}')
 
 
 def error(text: str) -> None:

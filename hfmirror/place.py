@@ -130,44 +130,69 @@ def _target(
         raise errors.UsageError(
             f'--branch {branch}: git allows no such name. Use letters, digits, ., _, / and -.'
         )
-    repo_id = place.repo or model_repo(config, token, home)
-    if repo_id is not None:
-        targets.check_repo_id(repo_id, owner=owner(token, home) if '/' not in repo_id else None)
+    repo_id = _repo_id(place, remote, config, home, token=token, default_name=default_name)
     if remote == 'hub':
-        repo_id = repo_id or f'{_namespace(token, home)}/{default_name or "model"}'
         endpoint = token.endpoint if token else auth.endpoint()
         return targets.hub(endpoint, repo_id, repo_type=place.repo_type, branch=branch)
     if remote == 'local':
-        repo_id = repo_id or f'{targets.slugify(auth.username() or "local")}/{default_name or "model"}'
         return targets.local(home.hub, repo_id, repo_type=place.repo_type, branch=branch)
-    return targets.at_url(
-        remote, repo_id or targets.repo_id_of_url(remote), repo_type=place.repo_type, branch=branch
-    )
+    return targets.at_url(remote, repo_id, repo_type=place.repo_type, branch=branch)
 
 
-def model_repo(config: Config, token: Token | None, home: Home) -> str | None:
-    """Return the configured repository of the model: ``model_name``, put into the template when it has no namespace."""
-    name = config.repository.model_name
-    if name is None or '/' in name:
-        return name
-    username = config.user.username or owner(token, home)
-    return _named(config.repository.model_repo_template, username, name) if username else name
+def _repo_id(
+    place: Place,
+    remote: str,
+    config: Config,
+    home: Home,
+    *,
+    token: Token | None,
+    default_name: str | None,
+) -> str:
+    """Return the name that was given, else the configured one, else that of the URL or of the folder."""
+    name = place.repo or config.repository.model_name
+    if name is None and remote not in ('hub', 'local'):
+        return targets.repo_id_of_url(remote)
+    if name is None:
+        return f'{namespace(remote, config, home, token=token)}/{default_name or "model"}'
+    if place.repo is None and '/' not in name:
+        mine = namespace(remote, config, home, token=token)
+        name = _named(config.repository.model_repo_template, mine, name)
+    targets.check_repo_id(name, owner=owner(config, token, home) if '/' not in name else None)
+    return name
 
 
 def config_repo(config: Config, model: Target) -> str:
-    """Return the repository for configurations and results of the runs that made ``model``."""
-    namespace, _, name = model.repo_id.partition('/')
-    return _named(config.repository.config_repo_template, config.user.username or namespace, name)
+    """Return the repository for configurations and results of the runs that made ``model``: a neighbour of it."""
+    mine, _, name = model.repo_id.partition('/')
+    return _named(config.repository.config_repo_template, mine, name)
 
 
 def _named(template: str, username: str, model_name: str) -> str:
     return template.replace('{username}', username).replace('{model_name}', model_name)
 
 
-def _namespace(token: Token | None, home: Home) -> str:
-    """Return the namespace of a person who names none; the Hub is asked once a day who the token belongs to."""
-    known = owner(token, home)
-    if known is not None and (token is None or auth.username() or _asked_lately(token, home)):
+def namespace(remote: str, config: Config, home: Home, *, token: Token | None) -> str:
+    """Return the namespace of a name without one: that of the person, as far as ``remote`` knows persons.
+
+    Only a Hub is asked, once a day, for the owner of a token whose name is not configured; what nobody knows is called
+    ``local`` in the local Hub, and is what the address has on a git host. Raises AuthError for a Hub without a token.
+    """
+    if remote == 'hub':
+        return _on_hub(config, token, home)
+    if remote == 'local':
+        return targets.slugify(config.user.username or 'local')
+    return owner(config, token, home) or targets.repo_id_of_url(remote).partition('/')[0]
+
+
+def needs_asking(place: Place, config: Config, home: Home, *, token: Token | None) -> bool:
+    """Return whether a Hub has to be asked whose token it is, to know which repository on it is meant."""
+    is_whole = bool(place.repo) or '/' in (config.repository.model_name or '')
+    return not is_whole and owner(config, token, home) is None
+
+
+def _on_hub(config: Config, token: Token | None, home: Home) -> str:
+    known = owner(config, token, home)
+    if known is not None and (token is None or config.user.username or _asked_lately(token, home)):
         return known
     if token is None:
         raise errors.AuthError(f'--remote hub: {NO_TOKEN}')
@@ -186,10 +211,10 @@ def _namespace(token: Token | None, home: Home) -> str:
     return name
 
 
-def owner(token: Token | None, home: Home) -> str | None:
-    """Return the person's namespace without asking anyone: ``HF_USERNAME``, or what the Hub once said of the token."""
-    named = auth.username()
-    if named is None and token is not None:
+def owner(config: Config, token: Token | None, home: Home) -> str | None:
+    """Return the person's namespace without asking anyone: the configured user, or what the Hub once said of the token."""
+    named = config.user.username
+    if not named and token is not None:
         named = _told(token, home).get('name')
     return targets.slugify(named) if isinstance(named, str) and named else None
 

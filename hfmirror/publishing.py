@@ -6,19 +6,18 @@ The command ``push``, ``HuggingFaceManager``, hooks and scripts all come through
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from hfmirror import auth, backup, errors, gitcmd, notify, output, place, release
+from hfmirror import auth, backup, errors, gitcmd, hub, notify, output, place, release
 from hfmirror import folder as folders
 from hfmirror.card.additions import NOTHING, Additions, configured
 from hfmirror.compose import Request
 from hfmirror.config.config import Config
 from hfmirror.config.places import Home
 from hfmirror.gates.gate import Allowed
-from hfmirror.hub import NO_TOKEN
 from hfmirror.naming import Choice, tag_prefix
 from hfmirror.outcome import Release, Unreleased
 from hfmirror.place import Place
@@ -31,11 +30,14 @@ if TYPE_CHECKING:
 
 _EVERYTHING = ('**',)
 
+NO_TOKEN = 'WARNING: HF_TOKEN not found in environment variables.'  # the words of the guides
+
 
 class Publication(NamedTuple):
     """What is to be published, where to, and how. What is None or empty is as the configuration has it.
 
-    ``item`` and ``experiment`` are what ``commit_message_template`` calls item_type and experiment_name.
+    ``item`` and ``experiment`` are what ``commit_message_template`` calls item_type and experiment_name. ``source`` is the
+    folder that a person knows it by, where ``folder`` was composed of it.
     """
 
     folder: Path
@@ -53,6 +55,7 @@ class Publication(NamedTuple):
     item: str | None = None
     experiment: str | None = None
     additions: Additions = NOTHING
+    source: Path | None = None
 
 
 class Published(NamedTuple):
@@ -74,21 +77,60 @@ def publish(
 
     A release that has to wait for the network is no error: its status is queued.
     """
-    targets = _targets(publication, config, home, token)
-    gitcmd.require_tools()
-    request = _request(publication, config)
-    started = time.monotonic()
-    try:
-        if config.backs_up and not dry_run:
-            backup.back_up(request.folder, targets[0], config)
-        done = _release_all(request, targets, config, home, token=token, dry_run=dry_run)
-    except errors.HfmirrorError as e:
+    targets = place.targets_of(
+        publication.place, publication.remotes, config, home, folder=publication.folder, token=token
+    )
+    started, arrived = time.monotonic(), list[Release]()
+
+    def tell(done: Sequence[Release | Unreleased]) -> None:
         if not dry_run:
-            notify.tell(config, [Unreleased(targets[0], e)], seconds=time.monotonic() - started)
+            news = [*arrived, *(one for one in done if not _is_among(one, arrived))]
+            notify.tell(config, news, seconds=time.monotonic() - started)
+
+    try:
+        _require_usable(targets, token)
+        request = _request(publication, config)
+        with _backed_up(request.folder, targets[0], config, dry_run=dry_run) as came:
+            came += _release_all(
+                request, targets, config, home, token=token, dry_run=dry_run, arrived=arrived
+            )
+    except errors.HfmirrorError as e:
+        tell([Unreleased(target, e) for target in targets])
         raise
-    if not dry_run:
-        notify.tell(config, done, seconds=time.monotonic() - started)
-    return Published(request.folder, done)
+    tell(came)
+    return Published(request.folder, came)
+
+
+def _require_usable(targets: Sequence[Target], token: Token | None) -> None:
+    """Raise what keeps every target from getting a release, before the folder is read."""
+    gitcmd.require_tools()
+    if token is None and all(target.endpoint is not None for target in targets):
+        raise errors.AuthError(f'--remote hub: {hub.NO_TOKEN}')
+
+
+def _is_among(done: Release | Unreleased, arrived: Sequence[Release]) -> bool:
+    """Return whether what was found to be there is what waited: it is told once, as what it was."""
+    return isinstance(done, Release) and any(
+        (one.target, one.commit) == (done.target, done.commit) for one in arrived
+    )
+
+
+@contextmanager
+def _backed_up(
+    folder: folders.Folder, target: Target, config: Config, *, dry_run: bool
+) -> Iterator[list[Release | Unreleased]]:
+    """Keep a backup of what is released meanwhile; the list that this yields gets what came of it."""
+    came: list[Release | Unreleased] = []
+    if dry_run or not config.backs_up:
+        yield came
+        return
+    made = backup.back_up(folder, target, config)
+    try:
+        yield came
+    except errors.HfmirrorError:
+        backup.settle(made, folder, config, released=False)
+        raise
+    backup.settle(made, folder, config, released=any(isinstance(one, Release) for one in came))
 
 
 def token_for(publication: Publication, config: Config, *, given: str | None = None) -> Token | None:
@@ -97,13 +139,12 @@ def token_for(publication: Publication, config: Config, *, given: str | None = N
     return auth.find_token(given, folder=publication.folder) if 'hub' in remotes else None
 
 
-def _targets(publication: Publication, config: Config, home: Home, token: Token | None) -> list[Target]:
-    targets = place.targets_of(
-        publication.place, publication.remotes, config, home, folder=publication.folder, token=token
-    )
-    if token is None and all(target.endpoint is not None for target in targets):
-        raise errors.AuthError(f'--remote hub: {NO_TOKEN}')
-    return targets
+def without_token(remotes: Sequence[str]) -> list[str]:
+    """Return where a release goes when there is no token for the Hub that is configured: the local Hub takes its place.
+
+    Only for a release that follows a training, which must not be lost; who names the Hub by hand gets an AuthError.
+    """
+    return list(dict.fromkeys('local' if remote == 'hub' else remote for remote in remotes))
 
 
 def _request(publication: Publication, config: Config) -> Request:
@@ -131,7 +172,9 @@ def _request(publication: Publication, config: Config) -> Request:
         item=publication.item,
         experiment=publication.experiment,
         additions=publication.additions.over(configured(config)),
+        configured=configured(config).mark,
         tells_origin=config.sync.include_git_info,
+        source=publication.source,
     )
 
 
@@ -143,6 +186,7 @@ def _release_all(
     *,
     token: Token | None,
     dry_run: bool,
+    arrived: list[Release],
 ) -> list[Release | Unreleased]:
     done: dict[Target, Release | Unreleased] = {}
     with closing(CommandCache(home.cache / 'files.sqlite')) as cache:
@@ -150,7 +194,14 @@ def _release_all(
         for target in sorted(targets, key=lambda target: target.path is None):
             try:
                 done[target] = release.push(
-                    request, target, config, home, token=token, dry_run=dry_run, cache=cache
+                    request,
+                    target,
+                    config,
+                    home,
+                    token=token,
+                    dry_run=dry_run,
+                    cache=cache,
+                    arrived=arrived,
                 )
             except errors.HfmirrorError as e:
                 if len(targets) == 1:

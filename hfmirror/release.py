@@ -21,7 +21,7 @@ from hfmirror.hub import NO_TOKEN, NoSuchRepository
 from hfmirror.objects import DirectoryObjects, objects_of
 from hfmirror.outbox import Entry as Waiting
 from hfmirror.outbox import Outbox
-from hfmirror.outcome import HOW_TO_SEND, Release, disk_failure
+from hfmirror.outcome import HOW_TO_SEND, Release, disk_failure, of_waiting
 from hfmirror.refs import Refs
 from hfmirror.rights import may_not_write
 from hfmirror.statcache import CommandCache
@@ -41,11 +41,13 @@ def push(
     token: Token | None = None,
     dry_run: bool = False,
     cache: CommandCache,
+    arrived: list[Release],
 ) -> Release:
     """Make a release of the folder on ``target`` and prove it; nothing is made when it is there already.
 
     ``cache`` knows the files, those that were just read for another target too. When the network fails the release waits in
-    the outbox, with its own copy of the bytes, and ``status`` is queued.
+    the outbox, with its own copy of the bytes, and ``status`` is queued. ``arrived`` gets what waited there from earlier
+    pushes and was sent on the way, whatever becomes of this one.
     """
     if target.endpoint is not None and token is None:
         raise errors.AuthError(f'{target}: {NO_TOKEN}')
@@ -54,7 +56,7 @@ def push(
         outbox.root.mkdir(parents=True, exist_ok=True)
         with opened(target, home, token) as repository:
             repository.person = person_of(config)
-            current = Push(repository, outbox, cache, config, request)
+            current = Push(repository, outbox, cache, config, request, arrived)
             try:
                 return _dry_run(current) if dry_run else _push(current)
             finally:
@@ -98,9 +100,10 @@ def _send_waiting(current: Push) -> None:
     """Send what waits from earlier pushes, in order. What cannot go yet is what this push builds on."""
     for entry in current.outbox.entries():
         try:
-            current.delivered.append(
-                delivery.deliver_queued(current.repository, current.outbox, entry, retry_of(current.config))
+            sent = delivery.deliver_queued(
+                current.repository, current.outbox, entry, retry_of(current.config)
             )
+            current.delivered.append(of_waiting(current.repository, sent))
             output.say(f'{current.target}: {entry.name}, which was waiting, is there now')
         except errors.NetworkError:
             current.queued = [later for later in current.outbox.entries() if later.id >= entry.id]
@@ -211,7 +214,7 @@ def _require_may_create(current: Push) -> None:
     target, hub = current.target, current.repository.hub
     if not current.request.create:
         raise errors.NotFoundError(
-            f'{target}: no such repository, and repository.auto_create is off. Create it, or turn that on.'
+            f'{target}: no such repository, and {current.config.creates_by} is off. Create it, or turn that on.'
         )
     if hub is not None and hub.token is not None:
         refused = may_not_write(hub.whoami(), target, hub.token)

@@ -49,7 +49,7 @@ def _is_like(tag: str, name: Name, prefix: str) -> bool:
 
 def _is_same_tree(current: Push, plan: Plan, tag: str, commit: str) -> bool:
     if commit == plan.refs.head:
-        return not plan.is_new
+        return not (plan.changes or plan.card_changed)
     delivery.patiently(current.retry, lambda _: current.repository.fetch(commit, f'refs/tags/{tag}'))
     return not compare(contents(current.repository.tree(commit)), plan.laid.tree)
 

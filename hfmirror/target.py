@@ -58,6 +58,11 @@ class Target(NamedTuple):
         return self.path.as_uri() if self.path is not None else self.git_url
 
     @property
+    def clone_url(self) -> str | None:
+        """The address for others to clone from. None for a directory, and on a Hub, whose clients go by the name."""
+        return self.url if self.path is None and self.endpoint is None else None
+
+    @property
     def slug(self) -> str:
         """A directory name that belongs to this repository and branch alone, readable in front."""
         digest = hashlib.sha256(f'{self.git_url}\0{self.branch}'.encode()).hexdigest()[:12]

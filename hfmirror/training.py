@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 from hfmirror import auth, errors, gitcmd, output
 
-NO_TOKEN = 'WARNING: HF_TOKEN not found in environment variables.'
-
 Urls = Mapping[str, str | None]
 
 
@@ -65,6 +63,7 @@ def sync_after_training(run: Run, *, skip: bool = False, force: bool = False) ->
 
 
 def _sync(run: Run, *, force: bool) -> Urls | None:
+    from hfmirror import publishing
     from hfmirror.config.loading import load_config
     from hfmirror.manager import HuggingFaceManager
 
@@ -75,8 +74,8 @@ def _sync(run: Run, *, force: bool) -> Urls | None:
     wanted = config.remotes or ['hub']
     lacks_token = 'hub' in wanted and auth.find_token(folder=run.model_path) is None
     if lacks_token:
-        output.say(NO_TOKEN)
-        wanted = list(dict.fromkeys('local' if remote == 'hub' else remote for remote in wanted))
+        output.warn(publishing.NO_TOKEN, prefix='')
+        wanted = publishing.without_token(wanted)
     urls: Urls = HuggingFaceManager(str(run.config_file)).sync_training_workflow(
         model_path=str(run.model_path),
         experiment_name=run.experiment_name,

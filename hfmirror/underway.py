@@ -27,7 +27,7 @@ class Push:
     cache: CommandCache
     config: Config
     request: Request
-    delivered: list[Waiting] = field(default_factory=list)
+    delivered: list[Release]
     queued: list[Waiting] = field(default_factory=list)
     offline: str | None = None  # why the remote could not be asked
     absent: bool = False  # whether a Hub has no such repository yet

@@ -149,7 +149,9 @@ def _feed_forward(d_model: int, feed_forward: int) -> nn.Module:
 def _choose(scores: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:
     if temperature <= 0:
         return scores.argmax(dim=-1, keepdim=True)
-    return torch.multinomial((scores / temperature).softmax(dim=-1), 1, generator=generator)
+    # From the best one on, and in doubles: no temperature, however small or large, makes numbers that are none.
+    below = (scores - scores.max(dim=-1, keepdim=True).values).double()
+    return torch.multinomial((below / temperature).softmax(dim=-1), 1, generator=generator)
 
 
 def build_vocab(text: str) -> dict[str, int]:

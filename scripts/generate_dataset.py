@@ -245,7 +245,7 @@ def mistyped(text: str, chance: random.Random) -> str:
 def write(splits: dict[str, list[Example]], folder: Path) -> None:
     for name, rows in splits.items():
         lines = [json.dumps(row, ensure_ascii=False) + '\n' for row in rows]
-        durable.write(folder / f'{name}.jsonl', ''.join(lines).encode())
+        durable.rewrite(folder / f'{name}.jsonl', ''.join(lines).encode())
 
 
 @click.command()

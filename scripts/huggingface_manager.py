@@ -35,7 +35,7 @@ def cli() -> None:
     """Publish training runs on the Hugging Face Hub, and look at what is there."""
 
 
-@cli.command()
+@cli.command(short_help='Publish a training run: model, configuration and results.')
 @_model_path
 @click.option('--experiment-name', metavar='NAME', help="The experiment.  [default: the folder's name]")
 @_version_tag
@@ -65,7 +65,7 @@ def sync(
         output.data(f'{name}: {url or "-"}')
 
 
-@cli.command()
+@cli.command(short_help='Publish the model alone.')
 @_model_path
 @_version_tag
 @click.option('--commit-message', metavar='TEXT', help='Your words for the commit and the tag.')
@@ -94,7 +94,7 @@ def upload_model(
     output.data(f'model_url: {url}')
 
 
-@cli.command()
+@cli.command(short_help='Keep a configuration with an experiment.')
 @click.option('--config-file', metavar='FILE', help='The configuration.  [default: the project file]')
 @_experiment
 @_private
@@ -113,7 +113,7 @@ def upload_config(
     output.data(f'config_url: {url}')
 
 
-@cli.command()
+@cli.command(short_help='Keep results with an experiment.')
 @click.option('--results-path', type=click.Path(path_type=Path), required=True, help='A file or folder.')
 @_experiment
 @_private
@@ -132,7 +132,7 @@ def upload_results(
     output.data(f'results_url: {url}')
 
 
-@cli.command()
+@cli.command(short_help='Fetch the files of a version.')
 @click.option('--version-tag', metavar='T', default='latest', show_default=True, help='The version.')
 @click.option('--local-dir', metavar='DIR', help="The folder to write.  [default: huggingface_hub's cache]")
 @_remote
@@ -159,7 +159,9 @@ def _passed_on(name: str, text: str) -> click.Command:
 
     arguments = [click.Argument(['args'], nargs=-1, type=click.UNPROCESSED)]
     settings: dict[str, Any] = {'ignore_unknown_options': True, 'help_option_names': []}
-    return click.Command(name, context_settings=settings, callback=run, params=[*arguments], help=text)
+    return click.Command(
+        name, context_settings=settings, callback=run, params=[*arguments], help=text, short_help=text
+    )
 
 
 for _name, _text in _AS_THEY_ARE.items():

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import pickle
 import re
 import sys
@@ -23,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from hfmirror import output
+from hfmirror import durable, output
 from hfmirror.features import featureset
 
 _MINUTES = {'m': 1, 'h': 60, 'd': 1440, 'w': 10080}
@@ -93,7 +92,8 @@ def make(symbol: str, timeframe: str, folder: Path, options: Options = USUAL) ->
         featureset.STATISTICS: json_file(statistics),
     }
     for part, content in contents.items():
-        write(folder / f'{timeframe}_{part}', content)
+        # Whole or not at all: an upload may be reading the one that is there.
+        durable.rewrite(folder / f'{timeframe}_{part}', content)
     return statistics
 
 
@@ -216,14 +216,6 @@ def told(
         'move': {'mean': float(y_reg.mean()), 'deviation': float(y_reg.std())},
         'price': {'lowest': float(bars.low.min()), 'highest': float(bars.high.max())},
     }
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: an upload may be reading the one that is there."""
-    part = path.with_name(f'.{path.name}.part')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part.write_bytes(content)
-    os.replace(part, path)
 
 
 def array_file(array: np.ndarray) -> bytes:

@@ -7,16 +7,29 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from hfmirror.main import error_handler
 
 if TYPE_CHECKING:
+    from hfmirror.auth import Token
     from hfmirror.checkpoints.releasing import Wanted
     from hfmirror.checkpoints.writing import Definition
+    from hfmirror.config.config import Config
     from hfmirror.publishing import Published
+
+
+class Ready(NamedTuple):
+    """A push in which nothing is wrong that can be known beforehand."""
+
+    wanted: Wanted
+    config: Config
+    token: Token | None
+
+
+TAGS = ('pytorch', 'transformer', 'encoder-decoder', 'text-generation')
 
 
 @click.command(context_settings={'max_content_width': 110})
@@ -70,17 +83,15 @@ def command(**given: Any) -> None:
         given['remotes'],
         given['folder'],
     )
-    push(wanted, token=given['token'], config_file=given['config_file'])
+    push(ready(wanted, token=given['token'], config_file=given['config_file']))
 
 
-def push(wanted: Wanted, *, token: str | None = None, config_file: Path | None = None) -> None:
-    """Publish a checkpoint and say where it is. Raises the error that the exit code stands for when it is not there."""
+def ready(wanted: Wanted, *, token: str | None = None, config_file: Path | None = None) -> Ready:
+    """Return a push whose names are ones that can be, with its configuration and its token. Raises what is wrong in them."""
     from hfmirror import versions
     from hfmirror.checkpoints import releasing
     from hfmirror.commands import options
-    from hfmirror.commands.push import finish, tell
     from hfmirror.config.loading import load_config
-    from hfmirror.config.places import home
 
     releasing.check_name(wanted.repo_name, wanted.username)
     if wanted.tag:
@@ -88,7 +99,16 @@ def push(wanted: Wanted, *, token: str | None = None, config_file: Path | None =
     config = load_config(config_file)
     needed = 'hub' in (wanted.remotes or config.remotes or ['hub'])
     found = options.token_of({'token': token}, folder=wanted.release) if needed else None
-    done = releasing.publish(wanted, definition(), config, home(), token=found)
+    return Ready(wanted, config, found)
+
+
+def push(ready: Ready) -> None:
+    """Publish a checkpoint and say where it is. Raises the error that the exit code stands for when it is not there."""
+    from hfmirror.checkpoints import releasing
+    from hfmirror.commands.push import finish, tell
+    from hfmirror.config.places import home
+
+    done = releasing.publish(ready.wanted, definition(), ready.config, home(), token=ready.token)
     tell(done, as_json=False)
     _show_where(done)
     finish(done.releases)
@@ -102,9 +122,8 @@ def definition() -> Definition:
     library('torch')
     import encoder_decoder_transformer
 
-    return Definition(
-        Path(encoder_decoder_transformer.__file__).resolve(), encoder_decoder_transformer.Transformer
-    )
+    path = Path(encoder_decoder_transformer.__file__).resolve()
+    return Definition(path, encoder_decoder_transformer.Transformer, TAGS)
 
 
 def _show_where(done: Published) -> None:

@@ -18,6 +18,7 @@ from tool_classifier import Classifier, Step
 from training_settings import Settings, Training, chosen_file, read_settings
 
 from hfmirror import durable, errors, output
+from hfmirror.config.loading import load_config
 from hfmirror.main import error_handler
 from hfmirror.training import Run, check_before_training, sync_after_training
 
@@ -32,7 +33,7 @@ class Split(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """A model, and the epoch at which it did best on the validation data."""
+    """A model, and the epoch at which it did best on the validation data: the most right, of those the least loss."""
 
     model: Classifier
     epoch: int
@@ -75,16 +76,16 @@ def train(settings: Settings, learnt: Split, validation: Split) -> Trained:
     inputs, labels = tool_classifier.vectors(learnt.texts, vocabulary), _labels(learnt, tools)
     step = Step(how.learning_rate, how.weight_decay, how.batch_size)
     losses = tool_classifier.train(model, inputs, labels, step=step, seed=how.seed)
-    best, least = Trained(model, 0), np.inf
+    best, most = Trained(model, 0), (-np.inf, -np.inf)
     for epoch, loss in zip(range(1, how.epochs + 1), losses, strict=False):
         measured = evaluate(model, validation)
         output.say(
             f'epoch {epoch:>2}/{how.epochs}  loss {loss:.4f}  validation loss {measured["loss"]:.4f}'
             f'  accuracy {measured["accuracy"]:.4f}'
         )
-        if measured['loss'] < least:
+        if (good := (measured['accuracy'], -measured['loss'])) > most:
             kept = {name: value.copy() for name, value in model.weights.items()}
-            best, least = Trained(model._replace(weights=kept), epoch), measured['loss']
+            best, most = Trained(model._replace(weights=kept), epoch), good
     return best
 
 
@@ -127,7 +128,7 @@ def save(folder: Path, trained: Trained, how: Training, results: Mapping[str, fl
     files['training_args.json'] = tool_classifier.as_json(arguments(how))
     files[RESULTS] = tool_classifier.as_json({**results, 'epoch': trained.epoch})
     for name, content in files.items():
-        durable.write(folder / name, content)
+        durable.rewrite(folder / name, content)
 
 
 def should_sync(eval_results: Mapping[str, float], threshold: float) -> bool:
@@ -137,6 +138,7 @@ def should_sync(eval_results: Mapping[str, float], threshold: float) -> bool:
 def train_and_save(settings: Settings) -> dict[str, float]:
     """Train, write the model's folder, and return the results on the test data."""
     learnt, validation, test = read_data(settings.data.folder)
+    durable.require_writable(settings.training.output_dir / RESULTS)
     trained = train(settings, learnt, validation)
     results = evaluate(trained.model, test)
     save(settings.training.output_dir, trained, settings.training, results)
@@ -146,16 +148,26 @@ def train_and_save(settings: Settings) -> dict[str, float]:
     return results
 
 
+def publishes(config_file: Path) -> bool:
+    """Return whether the configuration publishes runs. One that cannot be read does not; ``sync_after_training`` says why."""
+    try:
+        config = load_config(config_file)
+    except errors.HfmirrorError:
+        return False
+    return config.enabled and config.auto_sync
+
+
 def publish(run: Run, settings: Settings, results: Mapping[str, float], *, skip: bool, force: bool) -> None:
     threshold = settings.training.sync_above_accuracy
-    if not (skip or force or should_sync(results, threshold)):
+    asked = not (skip or force) and publishes(run.config_file)
+    if asked and not should_sync(results, threshold):
         output.say(
             f'Not published: the accuracy {results["accuracy"]:.4f} is not above {threshold} '
             f'(training.sync_above_accuracy). To publish it all the same: {run.command}'
         )
         return
     for name, url in (sync_after_training(run, skip=skip, force=force) or {}).items():
-        output.data(f'{name}: {url}')
+        output.data(f'{name}: {url or "-"}')
 
 
 @click.command()

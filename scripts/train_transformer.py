@@ -16,15 +16,25 @@ import random
 import shlex
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+
+from hfmirror import durable, errors, output
+from hfmirror.checkpoints.reading import library
+from hfmirror.main import error_handler
+
+with error_handler():  # without torch: its own message and exit code
+    library('torch')
+
 import torch
 from encoder_decoder_transformer import Transformer, build_vocab, complete, encode_text
 from torch import Tensor, nn
 
-from hfmirror import durable, errors, output
-from hfmirror.main import error_handler
+if TYPE_CHECKING:
+    from push_to_huggingface import Ready
+
+    from hfmirror.checkpoints.releasing import Wanted
 
 _HELD_OUT = 0.1  # of the text, to measure on
 _EVALUATED = 64  # places in it at most
@@ -45,6 +55,12 @@ class Settings(NamedTuple):
     seed: int = 0
 
 
+def _temperature(context: click.Context, option: click.Parameter, value: float) -> float:
+    if not 0 <= value < math.inf:
+        raise click.BadParameter(f'{value} is no temperature. Give 0 or more, such as 0.5.', context, option)
+    return value
+
+
 @click.command(context_settings={'max_content_width': 110})
 @click.option('--mode', type=click.Choice(['train', 'generate', 'test']), required=True, help='What to do.')
 @click.option('--text', type=click.Path(path_type=Path), help='What to learn from.  [default: made verses]')
@@ -63,7 +79,14 @@ class Settings(NamedTuple):
 @click.option(
     '--length', type=click.IntRange(0), default=200, show_default=True, help='Its length after that.'
 )
-@click.option('--temperature', type=float, default=0.5, show_default=True, help='0: the likeliest letter.')
+@click.option(
+    '--temperature',
+    type=float,
+    callback=_temperature,
+    default=0.5,
+    show_default=True,
+    help='0: the likeliest letter.',
+)
 @click.option('--push_to_hf', is_flag=True, help='Publish the model when it is trained.')
 @click.option('--hf_repo_name', default='shakespeare-transformer', show_default=True, help='Its repository.')
 @click.option('--hf_username', help='Whose repository it is.  [default: HF_USERNAME, or whose token it is]')
@@ -90,12 +113,12 @@ def command(**given: Any) -> None:
         model, vocab = load(given['model_path'])
         _tell(evaluate(model, vocab, split(text, model.max_length)[1]))
         return
-    if given['push_to_hf']:
-        _check_name(given)  # before the hours, not after
+    durable.require_writable(given['model_path'])  # before the hours, not after
+    ready = ready_to_push(given) if given['push_to_hf'] else None
     settings = Settings(max_steps=given['steps'], seed=given['seed'])
     save(train(text, settings), given['model_path'])
-    if given['push_to_hf']:
-        push_trained(given)
+    if ready is not None:
+        push_trained(ready)
 
 
 def read_text(path: Path) -> str:
@@ -243,7 +266,7 @@ def save(checkpoint: dict[str, Any], path: Path) -> None:
     """Write a checkpoint; a kill leaves the one that was there before."""
     content = io.BytesIO()
     torch.save(checkpoint, content)
-    durable.write(path, content.getvalue())
+    durable.rewrite(path, content.getvalue())
     print(f'saved: {path}')
 
 
@@ -260,24 +283,37 @@ def load(path: Path) -> tuple[Transformer, dict[str, int]]:
     return model, dict(checkpoint.vocab)
 
 
-def _check_name(given: dict[str, Any]) -> None:
-    from hfmirror.checkpoints import releasing
-
-    releasing.check_name(given['hf_repo_name'], given['hf_username'])
-
-
-def push_trained(given: dict[str, Any]) -> None:
-    """Publish what was trained. When that fails it is told, and how to do it later: the training was no failure."""
-    from push_to_huggingface import push
+def ready_to_push(given: dict[str, Any]) -> Ready:
+    """Return how what is trained is to be published. Raises what is wrong with that already, and warns of a wrong token."""
+    from push_to_huggingface import ready
 
     from hfmirror.checkpoints.releasing import Wanted
+    from hfmirror.hub import Hub
 
     wanted = Wanted(
         given['model_path'], given['hf_repo_name'], given['hf_username'], given['hf_private'] or None
     )
+    found = ready(wanted, token=given['hf_token'])
+    if found.token is not None:
+        try:
+            Hub(found.token.endpoint, found.token).whoami()
+        except errors.NetworkError:
+            pass  # the network may be back when the training is over
+        except errors.HfmirrorError as e:
+            output.warn(
+                f'{e}\nThe model will be trained all the same, and can be published when this is mended.'
+            )
+    return found
+
+
+def push_trained(ready: Ready) -> None:
+    """Publish what was trained. When that fails it is told, and how to do it later: the training was no failure."""
+    from push_to_huggingface import push
+
+    wanted = ready.wanted
     try:
         with error_handler():
-            push(wanted, token=given['hf_token'])
+            push(ready)
     except SystemExit as e:
         if e.code == 130:  # Ctrl-C
             raise
@@ -287,7 +323,7 @@ def push_trained(given: dict[str, Any]) -> None:
             )
 
 
-def _how(wanted: Any) -> str:
+def _how(wanted: Wanted) -> str:
     script = Path(__file__).with_name('push_to_huggingface.py')
     words = ['python', str(script), '--model_path', str(wanted.model_path), '--repo_name', wanted.repo_name]
     if wanted.username:

@@ -10,8 +10,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from hfmirror import gitcmd
 from hfmirror.errors import ConfigError
 
 EXAMPLE = Path(__file__).with_name('training_config.yaml')
@@ -77,8 +78,23 @@ def _document(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f'{path}: no such file. Give --config another one, or begin with a copy of {EXAMPLE}.'
         ) from e
-    except (OSError, UnicodeDecodeError, YAMLError) as e:
+    except (OSError, UnicodeDecodeError) as e:
         raise ConfigError(f'{path}: cannot be read: {e}') from e
+    except MarkedYAMLError as e:
+        raise ConfigError(f'{path}{_place(e)}: not valid YAML: {_one_line(e.problem or e.context)}.') from e
+    except (YAMLError, ValueError, RecursionError) as e:
+        raise ConfigError(f'{path}: not valid YAML: {_one_line(e)}.') from e
     if not isinstance(document, dict):
         raise ConfigError(f'{path}: it has no sections. Begin with a copy of {EXAMPLE}.')
     return document
+
+
+def _place(error: MarkedYAMLError) -> str:
+    """Return where a mistake is, to be put after the file's name: ``:3:14``."""
+    mark = error.problem_mark or error.context_mark
+    return f':{mark.line + 1}:{mark.column + 1}' if mark else ''
+
+
+def _one_line(said: object) -> str:
+    """Return the first line of what the parser says, in which a value of the file may be quoted."""
+    return gitcmd.redact(str(said).partition('\n')[0])[:200]

@@ -220,6 +220,7 @@ def test_it_is_where_huggingface_hub_saves_it(variables, tmp_path, monkeypatch):
     assert found() == (SECRET, str(path))
 
 
+@pytest.mark.heavy
 def test_a_profile_of_hf_auth_login_is_named(hub, tmp_path, monkeypatch):
     home = tmp_path / 'ada'
     monkeypatch.setenv('HF_HOME', str(home / 'hf'))

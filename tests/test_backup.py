@@ -26,13 +26,17 @@ posix = pytest.mark.skipif(sys.platform == 'win32', reason='limits and SIGKILL a
 
 @pytest.fixture
 def keep(tmp_path, folder):
-    """Back up the folder and return the backup's; ``count`` is keep_backups."""
+    """Back up the folder, as a push does that ends as ``released`` says, and return the backup's; ``count`` is keep_backups."""
 
-    def keep(*, count=5, where=None, to=HERE, **choice):
+    def keep(*, count=5, where=None, to=HERE, released=True, **choice):
         config = Config.model_validate(
             {'backup': {'local_backup_dir': str(where or tmp_path / 'backups'), 'keep_backups': count}}
         )
-        return backup.back_up(walk(folder.path, **choice), to, config)
+        found = walk(folder.path, **choice)
+        made = backup.back_up(found, to, config)
+        if released is not None:
+            backup.settle(made, found, config, released=released)
+        return made
 
     return keep
 
@@ -204,6 +208,14 @@ def test_a_damaged_backup_does_not_stand_for_the_folder(keep, folder):
     assert checksums(second) == folder.checksums()
 
 
+@pytest.mark.parametrize('fate', ['"yes"', '1', '[]'])
+def test_a_fate_that_is_none_is_no_obstacle(keep, fate):
+    first = keep(released=None)
+    path = first.with_name(f'{first.name}.json')
+    path.write_text(path.read_text().replace('"released": null', f'"released": {fate}'))
+    assert keep() != first
+
+
 @pytest.mark.parametrize(
     'content', ['', '[]', '{"format": 1}', '{"format": 2, "files": []}', '{"format": 1, "files": [{}]}']
 )
@@ -246,6 +258,72 @@ def test_each_repository_keeps_its_own(keep, tmp_path):
     keep(count=1)
     keep(count=1, to=HERE._replace(git_url='/hub/models/me/other.git', repo_id='me/other'))
     assert len(backups(tmp_path)) == 2
+
+
+def test_a_push_that_failed_removes_no_backup_of_a_release(keep, folder):
+    released = keep(count=2)
+    changed(keep, folder, 4, count=2, released=False)
+    assert checksums(released)
+
+
+def test_of_pushes_that_failed_the_newest_backup_stays(keep, folder, tmp_path):
+    released = keep(count=2)
+    failed = changed(keep, folder, 3, count=2, released=False)
+    assert backups(tmp_path) == [released.name, failed[-1].name]
+
+
+def test_of_pushes_that_were_killed_as_many_stay_as_of_releases(keep, folder, tmp_path):
+    released = keep(count=2)
+    killed = changed(keep, folder, 4, count=2, released=None)
+    folder.write('notes/training.txt', 'done\n')
+    last = keep(count=2)
+    assert backups(tmp_path) == [path.name for path in (released, *killed[2:], last)]
+
+
+def test_a_push_that_fails_removes_no_backup_of_one_that_is_under_way(keep, folder):
+    under_way = keep(released=None)
+    changed(keep, folder, 3, count=1, released=False)
+    assert checksums(under_way)
+
+
+def test_a_failed_push_that_succeeds_at_last_is_backed_up_as_a_release(keep, folder, tmp_path):
+    made = keep(count=1, released=False)
+    assert keep(count=1) == made
+    changed(keep, folder, 3, count=1, released=False)
+    assert made.name in backups(tmp_path)
+
+
+def test_a_release_that_is_pushed_again_in_vain_stays_one(keep, folder, tmp_path):
+    made = keep(count=1)
+    keep(count=1, released=False)
+    changed(keep, folder, 2, count=1, released=False)
+    assert made.name in backups(tmp_path)
+
+
+def test_a_release_that_is_pushed_again_after_a_failure_has_one_backup(keep, folder, tmp_path):
+    made = keep()
+    folder.write('new.txt', 'new')
+    keep(released=False)
+    folder.remove('new.txt')
+    assert keep() == made
+    assert len(backups(tmp_path)) == 2
+
+
+def test_a_backup_of_a_failed_push_that_is_pushed_itself_is_one_of_a_release(keep, folder, tmp_path):
+    made = keep(released=False)
+    here, folder.path = folder.path, made
+    keep()
+    folder.path = here
+    changed(keep, folder, 2, released=False)
+    assert made.name in backups(tmp_path)
+
+
+def test_what_cannot_be_written_down_is_a_warning(keep, folder, capsys):
+    made = keep(released=None)
+    (made.parent / '.lock').unlink()
+    (made.parent / '.lock').mkdir()
+    backup.settle(made, walk(folder.path), Config(), released=True)
+    assert capsys.readouterr().err.count('warning: ') == 1
 
 
 def test_a_clock_that_was_put_back_does_not_make_the_newest_the_oldest(keep, folder, tmp_path):
@@ -349,6 +427,7 @@ def enabled(tmp_path):
     (tmp_path / 'config.yaml').write_text(text)
 
 
+@pytest.mark.heavy
 @posix
 @pytest.mark.parametrize('step', STEPS)
 def test_a_backup_that_is_killed_leaves_whole_ones_only(mirror, folder, enabled, tmp_path, step):
@@ -391,6 +470,25 @@ def test_a_push_without_that_makes_no_backup(mirror, folder, tmp_path):
 def test_a_dry_run_makes_no_backup(mirror, folder, enabled, tmp_path):
     mirror.run('push', folder, *PUSH, '--dry-run', code=0)
     assert not (tmp_path / 'backups').exists()
+
+
+def test_pushes_that_fail_leave_the_backup_of_the_release(mirror, folder, enabled, tmp_path):
+    mirror.run('push', folder, *PUSH, '--tag', 'v1.0.0', code=0)
+    (released,) = backups(tmp_path)
+    for epoch in range(3):
+        folder.write('notes/training.txt', f'{epoch} epochs\n')
+        mirror.run('push', folder, *PUSH, '--tag', 'v1.0.0', code=6)
+    assert backups(tmp_path)[0] == released
+    assert len(backups(tmp_path)) == 2
+
+
+def test_a_release_that_waits_is_backed_up_as_one(mirror, folder, enabled, host, remote, tmp_path):
+    host.stop()
+    config = tmp_path / 'config.yaml'
+    config.write_text(config.read_text() + '  settings: {upload: {max_retries: 0}}\n')
+    mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0', code=7)
+    (made,) = (tmp_path / 'backups').glob('*/2*/')
+    assert kept(made)['released'] is True
 
 
 def test_a_backup_that_cannot_be_made_keeps_the_release_from_being_made(mirror, folder, tmp_path):

@@ -326,6 +326,7 @@ def test_a_socket_is_refused(mirror, released, monkeypatch):
         refused(mirror, released, code=1, says=[str(released), 'socket', 'Only files', '--exclude'])
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(sys.platform == 'darwin', reason='the file system itself has no two such names')
 @pytest.mark.parametrize(
     'names',
@@ -343,6 +344,7 @@ def test_a_name_that_is_not_utf_8_is_refused(mirror, released):
     refused(mirror, released, code=1, says=[str(released), 'caf\\xe9.txt', 'not UTF-8', 'Rename'])
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('name', ['two\nlines', 'tab\tbed', 'es\x1b[31mcape', 'back\\slash'])
 def test_a_name_with_a_control_character_is_refused_and_cannot_steer_the_terminal(mirror, released, name):
     released.write(name, 'x')
@@ -367,6 +369,7 @@ def test_a_pointer_where_the_weights_should_be_is_refused(mirror, released):
 # -- the card and what it is made from
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     'card',
     [
@@ -387,6 +390,7 @@ def test_a_card_that_is_not_text_stops_the_release(mirror, released):
     refused(mirror, released, code=8, says=['README.md', 'UTF-8'])
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ('content', 'says'),
     [
@@ -616,6 +620,7 @@ def test_a_full_disk_under_our_directories_is_said_and_nothing_stays(mirror, fol
     mirror.assert_whole()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('size', [3 * 2**20, 12 * 2**20])
 def test_a_full_disk_under_the_remote_is_said_and_nothing_stays(mirror, folder, small_disk, size):
     mirror.remote = bare(small_disk / 'x.git')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -85,6 +86,18 @@ def test_a_missing_folder_is_a_usage_error(mirror, tmp_path):
 def test_a_dataset_gets_a_card_for_datasets(mirror, folder):
     folder.write('train.jsonl', json.dumps({'text': 'a', 'label': 1}) + '\n')
     assert 'load_dataset' in card(mirror, folder, '--repo-type', 'dataset').out
+
+
+def test_no_hub_is_asked_whose_a_configured_name_without_a_namespace_is(mirror, folder, hub):
+    Path('config.yaml').write_text('huggingface: {repository: {model_name: tiny}}\n')
+    env = {'HF_ENDPOINT': hub.endpoint, 'HF_TOKEN': hub.token}
+    done = mirror.run('card', folder, '--remote', 'hub', env=env)
+    assert done.code == 2 and 'whose card?' in done.err and hub.requests('*') == []
+
+
+def test_the_configured_user_is_whose_card_it_is(mirror, folder):
+    Path('config.yaml').write_text('huggingface: {user: {username: ada}, repository: {model_name: tiny}}\n')
+    assert 'ada/tiny' in mirror.run('card', folder, '--remote', 'hub', code=0).out
 
 
 def test_no_network_and_no_git_is_needed(mirror, folder, tmp_path):

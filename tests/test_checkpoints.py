@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 from hfmirror import errors
+from hfmirror.auth import Token
 from hfmirror.checkpoints import reading, releasing, writing
 from hfmirror.checkpoints.releasing import Wanted
 from hfmirror.checkpoints.writing import Definition
+from hfmirror.config.config import Config
+from hfmirror.config.places import home
+from tests.support.wire import canned, document
 
 PATH = Path('run7.pth')
 WHOLE = {
@@ -131,6 +135,12 @@ def test_example_is_a_program_for_its_repository():
     assert 'from my_model import Model' in program
 
 
+def test_card_of_any_model_has_the_tags_of_its_definition():
+    config = Config.model_validate({'model_card': {'tags': ['mine']}})
+    assert releasing._additions(DEFINITION, config).tags == ('mine', 'pytorch')
+    assert releasing._additions(DEFINITION._replace(tags=('cnn',)), config).tags == ('mine', 'cnn')
+
+
 def test_section_of_the_card_has_a_program():
     section = writing.card_section(DEFINITION)
     program = section.partition('```python\n')[2].partition('```')[0]
@@ -176,6 +186,20 @@ def test_name_that_no_repository_can_have_is_refused(name):
         releasing.check_name(name, None)
 
 
-@pytest.mark.parametrize(('name', 'username'), [('run7', None), ('run7', 'me'), ('me/run7', None)])
+def test_name_of_somebody_else_than_the_user_is_refused():
+    with pytest.raises(errors.UsageError, match='--repo_name alice/x: is of alice, and --username says bob'):
+        releasing.check_name('alice/x', 'bob')
+
+
+def test_the_hub_says_whose_it_is_wherever_it_stands_among_the_remotes():
+    with canned({'/api/whoami-v2': document({'name': 'hopper'})}) as server:
+        token = Token('hf_abcdefghijk', 'HF_TOKEN', server.endpoint)
+        wanted = Wanted(PATH, 'run7')
+        assert releasing._repo_id(wanted, ['local', 'hub'], Config(), home(), token=token) == 'hopper/run7'
+
+
+@pytest.mark.parametrize(
+    ('name', 'username'), [('run7', None), ('run7', 'me'), ('me/run7', None), ('me/run7', 'Me')]
+)
 def test_name_with_or_without_a_namespace_is_taken(name, username):
     releasing.check_name(name, username)

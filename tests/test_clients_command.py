@@ -104,6 +104,7 @@ def test_second_version_comes_back(hub, hf, way, weights, tmp_path):
     assert (tmp_path / 'got/model.safetensors').read_bytes() == (weights / 'model.safetensors').read_bytes()
 
 
+@pytest.mark.heavy
 def test_same_folder_again_makes_no_commit(hub, hf, way, weights):
     hf('upload', REPO, weights, '.', **way)
     before = git('rev-parse', 'main', cwd=repository(hub))
@@ -143,6 +144,7 @@ def test_folder_of_many_files_comes_back(hub, hf, way, tmp_path):
     assert got == checksums(folder)
 
 
+@pytest.mark.heavy
 def test_large_file_goes_in_parts(tmp_path, person, weights):
     with running_hub(tmp_path / 'parts', multipart_from=2 * MB, part_size=400_000) as hub:
         run_hf(hub, person, 'upload', REPO, weights, '.', HF_HUB_DISABLE_XET='1')
@@ -194,6 +196,7 @@ def test_repository_is_created_and_deleted(hub, hf, kind):
     assert not repository(hub, f'{kind}s').exists()
 
 
+@pytest.mark.heavy
 def test_private_repository_is_made_public(hub, hf):
     hf('repos', 'create', REPO, '--private')
     assert hf('models', 'info', REPO, '--json')['private'] is True
@@ -208,6 +211,7 @@ def test_repository_is_moved(hub, hf):
     assert hf('models', 'info', REPO, '--json')['id'] == 'local/other'
 
 
+@pytest.mark.heavy
 def test_tags_are_made_listed_and_deleted(hub, hf):
     hf('repos', 'create', REPO)
     hf('repos', 'tag', 'create', REPO, 'v1.0.0', '-m', 'First release')

@@ -96,6 +96,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('damage', DAMAGE)
 def test_damage_is_mended_without_asking(mirror, folder, where, clone, damage):
     DAMAGE[damage](clone)
@@ -113,6 +114,7 @@ def test_a_deleted_clone_is_made_again(mirror, folder, where, clone):
     assert mirror.tags() == ['v1.0.0', 'v1.1.0']
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('command', ['push', 'verify', 'pull'])
 def test_a_strangers_directory_in_its_place_is_refused_and_left_alone(mirror, folder, where, clone, command):
     shutil.rmtree(clone)
@@ -136,6 +138,7 @@ def test_a_file_in_its_place_is_refused_and_left_alone(mirror, folder, where, cl
     assert clone.read_text() == 'the only copy'
 
 
+@pytest.mark.heavy
 def test_the_clone_runs_no_hook_of_the_person(mirror, folder, where, clone, tmp_path):
     hooks = tmp_path / 'hooks'
     hooks.mkdir()
@@ -147,6 +150,7 @@ def test_the_clone_runs_no_hook_of_the_person(mirror, folder, where, clone, tmp_
     assert not (tmp_path / 'ran').exists()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     'setting',
     [

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 import hfmirror
-from hfmirror import auth, message
-from hfmirror.config import meaning
+from hfmirror.config import meaning, tokens
 from hfmirror.config.config import Upload, Versioning
 from hfmirror.config.keys import expected, keys
 from hfmirror.config.loading import config_from, effective, inspect, load_config
@@ -431,6 +430,19 @@ def test_a_password_of_the_environment_is_used_and_not_shown(monkeypatch):
     assert shown == 'mailtos://smtp.example.org/***'
 
 
+@pytest.mark.parametrize('password', ['s3cr/et#x', 's3cr?et', 's3c@ret', 's3c@r/e', 'a://b', '@', '#@?/'])
+def test_no_part_of_a_password_is_shown_whatever_signs_are_in_it(password):
+    shown = tokens.masked(
+        'notifications.email_url', f'mailtos://ada:{password}@smtp.example.org/?to=me@example.org'
+    )
+    assert shown == 'mailtos://***'
+
+
+def test_an_address_of_mail_without_a_user_is_not_shown():
+    shown = tokens.masked('notifications.email_url', 'mailtos://s3cret')
+    assert shown == 'mailtos://***'
+
+
 def test_a_webhook_is_shown_by_its_host_only():
     below('notifications: {webhook_url: "https://example.org/hook/abc?key=def"}')
     shown = {setting.key: setting.value for setting in effective()}['notifications.webhook_url']
@@ -451,6 +463,14 @@ def test_paths_begin_at_the_project_file(tmp_path):
     assert found.settings.download.cache_dir == str(tmp_path / 'cache')
     assert found.hooks.folder == str(folder / 'out')
     assert found.backup.local_backup_dir == str(folder / 'backups')
+
+
+def test_the_second_file_begins_at_the_project_file_wherever_it_is_named(tmp_path, monkeypatch):
+    (tmp_path / 'project').mkdir()
+    (tmp_path / 'project' / 'config.yaml').touch()
+    (tmp_path / 'project' / 'more.yaml').write_text('auto_sync: true\n')
+    monkeypatch.setenv('HFMIRROR_CONFIG_FILE', 'more.yaml')
+    assert load_config(tmp_path / 'project' / 'config.yaml').auto_sync
 
 
 def test_a_path_of_a_variable_begins_at_the_working_directory(tmp_path, monkeypatch):
@@ -479,11 +499,41 @@ def test_a_prefix_of_ones_own_file_gives_way_to_a_format_of_the_project():
     assert inspect().problems == []
 
 
+@pytest.mark.parametrize(
+    'second', ['v{timestamp}', 'v{year}{month:02d}{day:02d}-{hour:02d}{minute:02d}{second:02d}']
+)
+def test_two_formats_that_make_the_same_names_agree(second):
+    below(f'versioning: {{tag_format: "v{{timestamp}}", formats: {{timestamp: "{second}"}}}}')
+    assert inspect().problems == []
+
+
+def test_a_format_of_timestamps_may_be_beside_one_of_numbers():
+    below('versioning: {tag_format: "v{major}.{minor}.{patch}", formats: {timestamp: "rel-{year}"}}')
+    assert inspect().problems == []
+
+
+def test_a_format_of_ones_own_file_gives_way_to_that_of_the_project():
+    user_file().parent.mkdir(parents=True)
+    user_file().write_text('versioning: {formats: {timestamp: "rel-{timestamp}"}}\n')
+    below('versioning: {tag_format: "v{timestamp}"}')
+    assert inspect().problems == []
+
+
 # -- what is said about the keys
 
 
-def test_the_fields_of_a_message_are_those_that_messages_fill_in():
-    assert meaning._MESSAGE_FIELDS == message.FIELDS
+@pytest.mark.parametrize(
+    ('notifications', 'key'),
+    [
+        ('enabled: true, webhook_url: "${NOT_SET}"', 'webhook_url'),
+        ('enabled: true, webhook_url: [1]', 'webhook_url'),
+        ('email_notifications: true, email_url: "${NOT_SET}"', 'email_url'),
+        ('enabled: true, email_notifications: perhaps', 'email_notifications'),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_not_called_missing_too(notifications, key):
+    below(f'user: {{email: me@example.org}}\nnotifications: {{{notifications}}}')
+    assert [one.key for one in inspect().problems] == [f'huggingface.notifications.{key}']
 
 
 def test_every_rule_is_of_a_key():
@@ -563,14 +613,15 @@ def test_without_it_the_outbox_and_the_hub_are_data_and_the_rest_is_cache(monkey
 
 
 def test_the_user_is_that_of_the_environment_then_of_dot_env(monkeypatch):
-    assert auth.username() is None
+    assert load_config().user.username is None
     Path('.env').write_text('HF_USERNAME="grace"\n')
-    assert auth.username() == 'grace'
+    assert load_config().user.username == 'grace'
     monkeypatch.setenv('HF_USERNAME', 'ada')
-    assert auth.username() == 'ada'
+    assert load_config().user.username == 'ada'
 
 
 def test_dot_env_is_not_expanded(monkeypatch):
     monkeypatch.setenv('SECRET', 'x')
     Path('.env').write_text('HF_USERNAME=${SECRET}\n')
-    assert auth.username() == '${SECRET}'
+    with pytest.raises(ConfigError, match=r"HF_USERNAME in .env: '\$\{SECRET\}'"):
+        load_config()

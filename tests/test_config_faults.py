@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hfmirror.config.loading import inspect, load_config
-from hfmirror.config.places import user_file
+from hfmirror.config.places import home, user_file
 from hfmirror.errors import ConfigError
 
 _SECRET = (
@@ -226,6 +226,42 @@ VALUES = [
         "2: huggingface.versioning.tag_prefix: 'v ' cannot be the beginning of a tag in git. Use one such as 'v' or 'release-'.",
     ),
     (
+        'versioning: {tag_format: "v{timestamp}", formats: {timestamp: "rel-{timestamp}"}}',
+        "2: huggingface.versioning.formats.timestamp: 'rel-{timestamp}' disagrees with versioning.tag_format: "
+        'that makes v20240102-030405, this rel-20240102-030405. Keep one.',
+    ),
+    (
+        'versioning: {tag_format: "v{major}.{minor}.{patch}", formats: {semantic: "rel-{major}.{minor}.{patch}"}}',
+        "2: huggingface.versioning.formats.semantic: 'rel-{major}.{minor}.{patch}' disagrees with versioning.tag_format: "
+        'that makes v1.2.3, this rel-1.2.3. Keep one.',
+    ),
+    (
+        'upload_items: []',
+        '2: huggingface.upload_items: nothing would be uploaded. Name model, config or results.',
+    ),
+    *(
+        (
+            f'{section}: {{{key}: ~nosuchuser/x}}',
+            f"2: huggingface.{section}.{key}: '~nosuchuser/x' begins with a home that this machine does not know. "
+            'Write the whole path.',
+        )
+        for section, key in [('backup', 'local_backup_dir'), ('hooks', 'folder')]
+    ),
+    (
+        'config_file: ~nosuchuser/x.yaml',
+        "2: huggingface.config_file: '~nosuchuser/x.yaml' begins with a home that this machine does not know. "
+        'Write the whole path.',
+    ),
+    (
+        'model_card: {sections: {"\\ud800": x}}',
+        '2: huggingface.model_card.sections: a character that no text has. Remove it.',
+    ),
+    ('repository: {"\\ud800": x}', '2: huggingface.repository: a character that no text has. Remove it.'),
+    (
+        'model_card: {tags: ["\\udc00"]}',
+        '2: huggingface.model_card.tags[0]: a character that no text has. Remove it.',
+    ),
+    (
         'versioning: {tag_prefix: rel-, formats: {semantic: "v{major}.{minor}.{patch}"}}',
         "2: huggingface.versioning.tag_prefix: 'rel-' disagrees with versioning.formats.semantic, which begins with 'v'. Keep one.",
     ),
@@ -317,8 +353,8 @@ VALUES = [
         "2: huggingface.layout.path_in_repo: '../x' is no folder inside the repository. Use one such as 'v2/checkpoints'.",
     ),
     (
-        'hooks: {on: [push]}',
-        '2: huggingface.hooks.on: hooks.folder is missing, which says what is released then. Set it, or on: [].',
+        'hooks: {on: [push], folder: x}',
+        '2: huggingface.hooks.on: this version of hfmirror installs no hooks, so nothing would be released. Leave it out.',
     ),
     (
         'hooks: {on: [pull], folder: x}',
@@ -490,6 +526,11 @@ VARIABLES = [
         'many',
         "'many' is here; expected a whole number from 0 to 100, such as 3.",
     ),
+    (
+        'HFMIRROR_BACKUP__LOCAL_BACKUP_DIR',
+        '~nosuchuser',
+        "'~nosuchuser' begins with a home that this machine does not know. Write the whole path.",
+    ),
     ('HFMIRROR_AUTO_SYNC', 'maybe', "'maybe' is here; expected true or false."),
     (
         'HFMIRROR_VERSIONING__AUTO_INCREMENT',
@@ -631,11 +672,15 @@ def test_all_problems_come_in_one_error_with_their_number():
         'remotes: ["https://SECRET@h.org/x"]',
         'versioning: {auto_increment: SECRET}',
         'SECRET: 5',
+        'model_card: {sections: {SECRET: x}}',
         'settings: {upload: {max_retries: SECRET}}',
         'model_card: {sections: {usage: "export HF_TOKEN=SECRET"}}',
         'model_card: {authors: [{name: SECRET}]}',
         'user: {username: "${OF_THE_ENVIRONMENT}"}',
         'auto_sync: "${OF_THE_ENVIRONMENT}"',
+        'notifications: {webhook_url: "https://example.org/${OF_THE_ENVIRONMENT}"}',
+        'notifications: {webhook_url: "https://example.org/x${OF_THE_ENVIRONMENT}"}',
+        'notifications: {email_url: "mailtos://me:${OF_THE_ENVIRONMENT}@example.org"}',
         'user: "SECRET',
     ],
 )
@@ -651,6 +696,26 @@ def test_no_value_can_be_made_of_the_token(monkeypatch, name):
     monkeypatch.setenv(name, 'anything')
     (problem,) = said(f'huggingface: {{user: {{username: "x${{{name}}}"}}}}')
     assert f'{name} is a token, which no setting needs' in problem
+
+
+@pytest.mark.parametrize(
+    'name', ['HUGGINGFACEHUB_API_TOKEN', 'HF_API_TOKEN', 'HUGGINGFACE_API_KEY', 'HUGGING_FACE_TOKEN']
+)
+def test_no_address_can_be_made_of_a_token_of_other_programs(monkeypatch, name):
+    monkeypatch.setenv(name, 'anything')
+    (problem,) = said(f'huggingface: {{notifications: {{webhook_url: "https://example.org/${{{name}}}"}}}}')
+    assert f'{name} is a token of the Hub, which no setting needs. Remove it here.' in problem
+
+
+@pytest.mark.parametrize('heading', ['Tokens', 'Secret', 'Credentials', 'API key'])
+def test_a_section_of_the_card_may_be_about_secrets(heading):
+    assert said(f'huggingface: {{model_card: {{sections: {{{heading}: How to get one.}}}}}}') == []
+
+
+def test_a_home_of_hfmirror_that_nobody_has_is_named(monkeypatch):
+    monkeypatch.setenv('HFMIRROR_HOME', '~nosuchuser/hm')
+    with pytest.raises(ConfigError, match="HFMIRROR_HOME: '~nosuchuser/hm' begins with a home that"):
+        home()
 
 
 def test_a_folder_as_the_project_file_is_refused(tmp_path):

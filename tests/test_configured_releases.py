@@ -65,6 +65,16 @@ def test_the_format_of_timestamps_counts_for_the_option_too(mirror, folder):
     assert re.fullmatch(r'at-\d{8}-\d{6}', released(mirror, folder, '--timestamp')['version'])
 
 
+@pytest.mark.parametrize('options', [(), ('--timestamp',)])
+def test_timestamps_of_a_release_and_of_the_option_have_one_format(mirror, folder, options):
+    home = Path('hm')
+    home.mkdir()
+    (home / 'config.yaml').write_text('versioning: {formats: {timestamp: "rel-{timestamp}"}}\n')
+    configure('versioning: {tag_format: "v{timestamp}"}')
+    (done,) = mirror.push(folder.path, *options, env={'HFMIRROR_HOME': str(home.absolute())})
+    assert re.fullmatch(r'v\d{8}-\d{6}', done['version'])
+
+
 # -- the commit
 
 
@@ -156,6 +166,28 @@ def test_what_a_person_wrote_in_the_card_goes_before_what_is_configured(mirror, 
     assert 'license: apache-2.0' in head and 'mit' not in head and '- own' in head and 'mcp' not in head
 
 
+def test_what_is_configured_anew_is_a_release_of_an_unchanged_folder(mirror, folder):
+    released(mirror, folder)
+    configure('model_card: {license: mit}')
+    assert released(mirror, folder)['status'] == 'pushed'
+    assert 'license: mit' in mirror.files()['README.md'].decode()
+    assert released(mirror, folder)['status'] == 'up-to-date'
+
+
+def test_what_is_configured_no_more_leaves_the_card(mirror, folder):
+    configure('model_card: {license: mit}')
+    released(mirror, folder)
+    configure('model_card: {}')
+    assert released(mirror, folder)['status'] == 'pushed'
+    assert 'license: mit' not in mirror.files()['README.md'].decode()
+
+
+def test_a_tag_that_is_there_is_no_conflict_because_of_the_configuration(mirror, folder):
+    released(mirror, folder, '--tag', 'v1.0.0')
+    configure('model_card: {license: mit}')
+    assert released(mirror, folder, '--tag', 'v1.0.0')['status'] == 'up-to-date'
+
+
 def test_a_section_cannot_end_our_region(mirror, folder):
     configure('model_card: {sections: {notes: "<!-- hfmirror:end sections --> tail"}}')
     released(mirror, folder)
@@ -189,10 +221,17 @@ def test_a_name_without_a_namespace_is_put_into_the_template(mirror, folder):
     assert 'grace/x-tiny' in done[0]['target']
 
 
-def test_a_name_without_a_namespace_and_without_a_user_is_an_error(mirror, folder):
+def test_a_name_without_a_namespace_gets_that_of_the_token_on_the_hub(hub, api, mirror, folder):
     configure('repository: {model_name: tiny}')
-    done = mirror.run('push', folder.path, '--remote', 'local')
-    assert done.code == 2 and 'namespace' in done.err
+    env = {'HF_ENDPOINT': hub.endpoint, 'HF_TOKEN': hub.token}
+    mirror.run('push', folder.path, '--remote', 'hub', env=env, code=0)
+    assert api.repo_exists('local/tiny')
+
+
+def test_a_name_without_a_namespace_and_without_a_user_is_local_in_the_local_hub(mirror, folder):
+    configure('repository: {model_name: tiny}')
+    done = mirror.run('push', folder.path, '--remote', 'local', '--json', code=0).json
+    assert 'local/tiny' in done[0]['target']
 
 
 def test_configurations_go_to_the_repository_of_the_template():
@@ -205,12 +244,31 @@ def test_configurations_go_to_the_repository_of_the_template():
     assert place.config_repo(other, model) == 'me/all-configs'
 
 
+def test_configurations_are_beside_the_model_whoever_the_user_is():
+    from hfmirror import place, target
+    from hfmirror.config.config import Config
+
+    config = Config.model_validate({'user': {'username': 'ada'}})
+    assert place.config_repo(config, target.local(Path('hub'), 'lab/tiny')) == 'lab/tiny-configs'
+
+
 def test_the_layout_is_as_configured(mirror, folder):
     configure(
         'layout: {path_in_repo: v2/model, include: ["*.json", "*.bin"], exclude: ["eval*"], keep: true}'
     )
     released(mirror, folder)
     assert {path for path in mirror.files() if '/' in path} == {'v2/model/config.json', 'v2/model/model.bin'}
+
+
+@pytest.mark.parametrize(('options', 'keeps'), [((), True), (('--no-keep',), False), (('--keep',), True)])
+def test_what_is_configured_to_be_kept_can_go_all_the_same(mirror, folder, options, keeps):
+    configure('layout: {keep: true}')
+    folder.write('old.json', b'{}')
+    released(mirror, folder)
+    (folder.path / 'old.json').unlink()
+    folder.write('new.json', b'{}')
+    released(mirror, folder, *options)
+    assert ('old.json' in mirror.files()) is keeps
 
 
 def test_an_option_goes_before_the_configured_layout(mirror, folder):
@@ -247,12 +305,14 @@ def test_no_repository_is_created_where_that_is_turned_off(hub, mirror, folder, 
     configure(keys)
     env = {'HF_ENDPOINT': hub.endpoint, 'HF_TOKEN': hub.token}
     done = mirror.run('push', folder.path, '--remote', 'hub', '--repo', 'local/new', env=env)
-    assert done.code == 5 and 'auto_create' in done.err
+    key = 'settings.auto_create_repos' if 'settings' in keys else 'repository.auto_create'
+    assert done.code == 5 and f'{key} is off' in done.err
 
 
 # -- how
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('size', [4096, 5000, 3 * 1024 * 1024])
 def test_a_file_is_read_in_blocks_of_any_size(mirror, folder, size):
     folder.write('big.bin', bytes(range(256)) * 50_000 + b'end')
@@ -261,6 +321,7 @@ def test_a_file_is_read_in_blocks_of_any_size(mirror, folder, size):
     mirror.assert_whole()
 
 
+@pytest.mark.heavy
 def test_the_cache_of_a_project_is_where_it_is_configured(hub, mirror, folder, tmp_path):
     configure('settings: {download: {cache_dir: ./mine}}')
     env = {'HF_ENDPOINT': hub.endpoint, 'HF_TOKEN': hub.token, 'HF_HUB_CACHE': str(tmp_path / 'theirs')}
@@ -271,6 +332,7 @@ def test_the_cache_of_a_project_is_where_it_is_configured(hub, mirror, folder, t
     assert f'cache_dir={str(tmp_path / "mine")!r}' in done.out
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ('keys', 'ranges'), [('enabled: true', 1), ('settings: {download: {resume_download: false}}', 0)]
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import socket
 import subprocess
@@ -22,8 +23,10 @@ from hfmirror.experiments.metadata import Run
 from hfmirror.experiments.project import Project
 from hfmirror.facts.facts import read_facts
 from hfmirror.origin import Origin
+from hfmirror.outbox import Entry, Held, Outbox
 from hfmirror.outcome import Release
 from hfmirror.place import Place
+from hfmirror.statcache import Stamp
 from hfmirror.tree import Changes
 from tests.support.mirror import bare, git
 
@@ -200,6 +203,13 @@ def test_values_become_what_json_can_tell(value, plain):
     assert metadata.plain(value) == plain
 
 
+def test_of_values_that_multiply_only_some_are_told():
+    value = ['x'] * 100
+    for _ in range(5):
+        value = [value] * 100
+    assert len(json.dumps(metadata.plain(value))) < 500_000
+
+
 def test_a_value_within_itself_ends():
     value = {}
     value['self'] = value
@@ -299,7 +309,7 @@ def test_configurations_go_beside_the_model():
 
 def test_the_template_says_where_configurations_go():
     named = {'config_repo_template': '{username}/cfg-{model_name}'}
-    assert project(repository=named, user={'username': 'ada'}).configs(MODEL).repo_id == 'ada/cfg-tiny'
+    assert project(repository=named, user={'username': 'ada'}).configs(MODEL).repo_id == 'me/cfg-tiny'
 
 
 @pytest.mark.parametrize(
@@ -317,6 +327,40 @@ def test_beside_a_git_url_it_has_another_last_part(url, configs):
     assert project().configs(targets.at_url(url, 'me/other')).remote == configs
 
 
+def test_a_folder_that_another_sync_removes_meanwhile_does_no_harm(monkeypatch):
+    above = home().cache / 'experiments'
+    (above / 'tmpother').mkdir(parents=True)
+    iterdir = Path.iterdir
+
+    def removed_then(path):  # no time to do it at just that moment from outside
+        for one in list(iterdir(path)):
+            if one.name == 'tmpother':
+                one.rmdir()
+            yield one
+
+    monkeypatch.setattr(Path, 'iterdir', removed_then)
+    with storing._composed(home()) as root:
+        assert root.is_dir()
+
+
+def test_a_composed_folder_stays_while_a_release_that_waits_shares_its_files():
+    target = targets.local(home().hub, 'me/tiny-configs')
+    box = Outbox(home().outbox, target)
+    with storing._composed(home()) as root:
+        source = root / 'weights.bin'
+        source.write_bytes(b'x')
+        held = Held('weights.bin', 'a' * 64, 1, str(source.resolve()), Stamp.of(source.stat()))
+        entry = Entry('01', '', str(root), None, 'c' * 40, None, None, '', False, (held,))
+        box.add(entry, b'pack')
+    assert source.is_file()
+    os.utime(root, (0, 0))  # nor does the next one take it for a leftover
+    with storing._composed(home()):
+        assert source.is_file()
+    box.remove(entry)
+    with storing._composed(home()):
+        assert not source.exists()
+
+
 def test_a_page_on_a_hub_and_elsewhere(tmp_path):
     assert storing.page(MODEL, 'experiments/基线') == (
         'https://hub.example/me/tiny/tree/main/experiments/%E5%9F%BA%E7%BA%BF'
@@ -330,7 +374,7 @@ def test_a_page_on_a_hub_and_elsewhere(tmp_path):
 def test_a_configuration_file_is_kept_to_the_byte(tmp_path):
     content = b'\xef\xbb\xbfa: 1  # why\r\n'
     (tmp_path / 'my.yml').write_bytes(content)
-    assert document.of_file(tmp_path / 'my.yml') == ('config.yaml', content, {'a': 1})
+    assert document.of_file(tmp_path / 'my.yml')[:3] == ('config.yaml', content, {'a': 1})
 
 
 @pytest.mark.parametrize(
@@ -347,6 +391,45 @@ def test_a_configuration_in_any_form(tmp_path, name, content, kept):
     (tmp_path / name).write_text(content)
     found = document.of_file(tmp_path / name)
     assert (found.name, found.values) == kept
+
+
+@pytest.mark.parametrize(
+    ('text', 'values'),
+    [
+        ('a: 1\nb: !ref <x>\n', {'a': 1, 'b': '<x>'}),
+        ('a: !!python/tuple [1, 2]\n', {'a': [1, 2]}),
+        ('a: !obj {b: !x 1}\n', {'a': {'b': '1'}}),
+    ],
+)
+def test_of_tags_that_nobody_else_knows_the_values_are_there(tmp_path, text, values):
+    (tmp_path / 'x.yaml').write_text(text)
+    found = document.of_file(tmp_path / 'x.yaml')
+    assert (found.values, list(found.doubts)) == (values, [])
+
+
+def test_of_a_key_that_is_given_twice_the_first_counts_and_it_is_told(tmp_path):
+    (tmp_path / 'x.yaml').write_text('a: 1\nb: 2\na: 3\n')
+    found = document.of_file(tmp_path / 'x.yaml')
+    assert found.values == {'a': 1, 'b': 2}
+    assert 'x.yaml:3' in found.doubts[0] and 'given twice' in found.doubts[0]
+
+
+@pytest.mark.parametrize(('name', 'text'), [('x.yaml', 'a: ['), ('x.json', '{'), ('x.toml', '=')])
+def test_a_configuration_that_cannot_be_read_is_told(tmp_path, capsys, name, text):
+    (tmp_path / name).write_text(text)
+    assert document.of_file(tmp_path / name).told().values == {}
+    assert name in capsys.readouterr().err
+
+
+# Each level is ten of the one before.
+LAUGHS = 'a0: &a0 [x]\n' + ''.join(f'a{n}: &a{n} [{", ".join([f"*a{n - 1}"] * 10)}]\n' for n in range(1, 9))
+
+
+@pytest.mark.parametrize('text', [LAUGHS, 'a: &a [*a]\n', 'a: &a {b: *a}\n'])
+def test_aliases_without_end_are_no_values(tmp_path, text):
+    (tmp_path / 'x.yaml').write_text(text)
+    found = document.of_file(tmp_path / 'x.yaml')
+    assert found.values == {} and found.doubts
 
 
 def test_what_is_too_large_is_no_configuration(tmp_path):

@@ -18,6 +18,7 @@ from hfmirror.features.console import size_of
 from hfmirror.features.summary import Upload
 from tests.support.features import NAMES, make
 from tests.support.mirror import bare, git
+from tests.support.rest import new_user
 
 REPO = 'local/zigzag-lstm-predictor'
 DIRECTORY = 'v2_model/BTCUSDT/15m'
@@ -405,14 +406,18 @@ def test_what_is_not_there_is_warned_of(on_hub, features, told, monkeypatch):
     assert 'WARNING: ' in told[-1] and '15m_X_sequences.npy' in told[-1]
 
 
-def test_a_verification_that_the_network_breaks_is_a_warning(on_hub, features, told, monkeypatch):
+@pytest.mark.parametrize('fault', ['cut', 401, 403, 500])
+def test_a_verification_that_breaks_is_a_warning(on_hub, features, told, monkeypatch, fault):
     from hfmirror.features import uploading
 
     published = uploading.publish
 
     def publish(*args, **kwargs):
         done = published(*args, **kwargs)
-        on_hub.cut('*', times=99)
+        if fault == 'cut':
+            on_hub.cut('*', times=99)
+        else:
+            on_hub.fail('*', fault, times=99)
         return done
 
     monkeypatch.setattr(
@@ -438,6 +443,31 @@ def test_without_a_token_the_release_is_in_the_local_hub(features, tmp_path, tol
     assert f'{REPO} v0.1.0 is kept in the local Hub: {repository(tmp_path).as_uri()}' in told[1]
     assert files_in(tmp_path) >= paths()
     assert not upload.success and upload.files_uploaded == []
+
+
+def test_the_hub_by_name_without_a_token_is_an_error(features, tmp_path):
+    with pytest.raises(errors.AuthError, match='hf auth login'):
+        upload_features('BTCUSDT', '15m', features, repo=REPO, remote='hub')
+    assert not repository(tmp_path).exists()
+
+
+def test_without_a_token_it_is_sent_to_the_other_remotes_and_the_local_hub_has_it_once(features, tmp_path):
+    (tmp_path / 'config.yaml').write_text('huggingface:\n  remotes: [local, hub]\n')
+    upload_features('BTCUSDT', '15m', features, repo=REPO)
+    assert tags_in(tmp_path) == ['v0.1.0']
+
+
+def test_a_data_set_without_a_name_is_the_token_owners_wherever_the_hub_stands(on_hub, features, tmp_path):
+    token = new_user(on_hub, 'grace')
+    (tmp_path / 'config.yaml').write_text('huggingface:\n  remotes: [local, hub]\n')
+    assert upload_features('BTCUSDT', '15m', features, token=token).success
+    assert HfApi(endpoint=on_hub.endpoint, token=token).repo_exists('grace/features', repo_type='dataset')
+
+
+def test_a_data_set_without_a_name_is_the_configured_users(features, tmp_path):
+    (tmp_path / 'config.yaml').write_text('huggingface:\n  user: {username: ada}\n')
+    upload_features('BTCUSDT', '15m', features)
+    assert files_in(tmp_path, 'ada/features') >= paths()
 
 
 def test_of_many_without_a_token_it_is_said_once(tmp_path, told):
@@ -548,7 +578,47 @@ def test_what_other_steps_wrote_into_the_summary_stays(tmp_path):
     write_summary([upload('BTCUSDT', '15m')])
     found = json.loads(path.read_text())
     assert found['labels'] == {'count': 3}
-    assert list(found['huggingface_upload']) == ['15m']
+    assert list(found['huggingface_upload']) == ['4h', '15m']
+
+
+def test_a_later_upload_is_put_beside_an_earlier_one(tmp_path):
+    write_summary([upload('BTCUSDT', '15m')])
+    write_summary([upload('BTCUSDT', '1h')])
+    write_summary([upload('BTCUSDT', '15m')._replace(message='now')])
+    found = json.loads((tmp_path / 'execution_summary.json').read_text())['huggingface_upload']
+    assert {key: row['message'] for key, row in found.items()} == {'15m': 'now', '1h': 'not yet'}
+
+
+def test_a_later_upload_of_another_symbol_does_not_take_the_place_of_the_first(tmp_path):
+    write_summary([upload('BTCUSDT', '15m')])
+    write_summary([upload('ETHUSDT', '15m')])
+    found = json.loads((tmp_path / 'execution_summary.json').read_text())['huggingface_upload']
+    assert list(found) == ['BTCUSDT/15m', 'ETHUSDT/15m']
+
+
+@pytest.mark.parametrize('before', ['5', '[1]', 'null', '{"15m": 5, "1h": {"symbol": 1, "timeframe": []}}'])
+def test_odd_rows_of_a_summary_do_no_harm(tmp_path, before):
+    path = tmp_path / 'execution_summary.json'
+    path.write_text(f'{{"huggingface_upload": {before}}}')
+    write_summary([upload('BTCUSDT', '15m')])
+    assert json.loads(path.read_text())['huggingface_upload']['15m']['symbol'] == 'BTCUSDT'
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='modes are of other systems')
+def test_others_may_read_the_summary(tmp_path):
+    write_summary([upload('BTCUSDT', '15m')])
+    assert (tmp_path / 'execution_summary.json').stat().st_mode & 0o777 == 0o644
+
+
+def test_the_lines_of_the_guide_upload(tmp_path):
+    (tmp_path / 'config.yaml').write_text('huggingface: {remotes: [local]}\n')
+    make(tmp_path / 'features')
+    make(tmp_path / 'a')
+    make(tmp_path / 'b', timeframe='1h')
+    guide = (Path(__file__).parents[1] / 'docs' / 'features.md').read_text('utf-8')
+    exec(guide.partition('```python\n')[2].partition('```')[0], {})
+    assert files_in(tmp_path, 'me/zigzag-lstm-predictor') >= paths()
+    assert files_in(tmp_path, 'local/features') >= paths() | paths(timeframe='1h')
 
 
 def test_several_symbols_have_keys_of_their_own(tmp_path):

@@ -257,6 +257,7 @@ print(X_sequences.shape[1:])
 """
 
 
+@pytest.mark.heavy
 def test_the_guides_lines_run_and_the_library_finds_the_files_without_a_network(hub, released, tmp_path):
     home = tmp_path / 'person'
     home.mkdir()

@@ -54,6 +54,11 @@ def test_it_writes_the_six_files(made):
     assert sorted(os.listdir(made)) == sorted(f'15m_{name}' for name in NAMES)
 
 
+@pytest.mark.skipif(sys.platform == 'win32', reason='modes are of other systems')
+def test_others_may_read_the_files(made):
+    assert {path.stat().st_mode & 0o777 for path in made.iterdir()} == {0o644}
+
+
 def test_the_same_seed_makes_the_same_files(made, tmp_path):
     assert checksums(make(tmp_path / 'again')) == checksums(made)
 
@@ -130,6 +135,7 @@ def test_both_scalers_scale_alike():
     np.testing.assert_allclose(ours.transform(values), theirs.transform(values), atol=1e-12)
 
 
+@pytest.mark.heavy
 def test_the_command_writes_a_folder_for_each(tmp_path):
     run(
         SCRIPTS / 'make_features.py',
@@ -148,6 +154,7 @@ def test_the_command_writes_a_folder_for_each(tmp_path):
     ]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ('options', 'words'),
     [
@@ -166,6 +173,7 @@ def test_what_cannot_be_made_is_said(tmp_path, options, words):
 # -- step 2 of the guide
 
 
+@pytest.mark.heavy
 def test_step_2_makes_uploads_and_writes_the_summary(hub, tmp_path):
     # As the guide has it: cd step2_feature_engineering; python main.py
     shutil.copytree(STEP2, tmp_path / STEP2.name)
@@ -185,6 +193,7 @@ def test_step_2_makes_uploads_and_writes_the_summary(hub, tmp_path):
     assert all(one['success'] and one['verification']['all_present'] for one in summary.values())
 
 
+@pytest.mark.heavy
 def test_step_2_without_a_token_skips_the_upload_and_keeps_the_features(tmp_path):
     done = run(STEP2 / 'main.py', '--bars', 400, '--window', 8, cwd=tmp_path)
     words = 'WARNING: HF_TOKEN not found in environment variables.\nSkipping HuggingFace upload.\n'
@@ -195,6 +204,20 @@ def test_step_2_without_a_token_skips_the_upload_and_keeps_the_features(tmp_path
     ]
 
 
+def test_step_2_without_a_network_ends_with_its_exit_code(hub, tmp_path):
+    (tmp_path / 'config.yaml').write_text(
+        'huggingface: {settings: {upload: {max_retries: 0, retry_delay: 0}}}\n'
+    )
+    hub.cut('POST /git-receive-pack', times=9)
+    options = ('--bars', 400, '--window', 8, '--repo', 'local/x', '--timeframes', '15m')
+    env = {'HF_ENDPOINT': hub.endpoint, 'HF_TOKEN': hub.token}
+    done = run(STEP2 / 'main.py', *options, cwd=tmp_path, code=7, **env)
+    assert "'hfmirror resume' sends what waits" in done.stderr
+    found = json.loads((tmp_path / 'execution_summary.json').read_text())['huggingface_upload']['15m']
+    assert not found['success'] and found['message'].endswith('The release waits to be sent.')
+
+
+@pytest.mark.heavy
 def test_step_2_with_a_wrong_token_says_so_and_writes_it_down(hub, tmp_path):
     options = ('--bars', 400, '--window', 8, '--repo', 'local/x', '--timeframes', '15m')
     env = {'HF_ENDPOINT': hub.endpoint, 'HF_TOKEN': 'hf_wrong'}

@@ -235,8 +235,8 @@ def test_a_copy_of_a_file_that_changed_is_thrown_away(cache, folder, tmp_path, m
     store, file = ObjectStore(tmp_path / 'store'), source(folder, 'a.bin', b'\0' * LARGE)
     real, turns = fingerprint.copy_hashed, iter([5, None])
 
-    def changing(*args):
-        oid = real(*args)
+    def changing(*args, **kwargs):
+        oid = real(*args, **kwargs)
         if (age := next(turns)) is not None:
             folder.write('a.bin', b'\1' * LARGE, age_s=age)
         return oid

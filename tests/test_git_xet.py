@@ -64,6 +64,7 @@ def sent(hub, what):
     return [one.path for one in hub.requests(what) if one.status == 200]
 
 
+@pytest.mark.heavy
 def test_the_bytes_arrive_through_git_xet_and_by_no_other_way(served, mirror, weights, agent):
     (done,) = push(mirror, weights, '--tag', 'v1.0.0')
     assert done['status'] == 'pushed'

@@ -84,6 +84,7 @@ def weights(mirror):
 # -- the same on both
 
 
+@pytest.mark.heavy
 def test_versions_are_listed_with_their_facts(mirror, released, where):
     released.write('eval_results.json', '{"eval_accuracy": 0.95}\n')
     mirror.push(released, *where, '--bump', 'minor', '-m', 'longer training')
@@ -94,6 +95,7 @@ def test_versions_are_listed_with_their_facts(mirror, released, where):
     assert (newest['metrics']['eval_accuracy'], first['metrics']['eval_accuracy']) == (0.95, 0.91)
 
 
+@pytest.mark.heavy
 def test_a_version_comes_back_as_it_was(mirror, released, where, tmp_path):
     then = released.checksums()
     released.write('model.bin', b'\0other weights' * 99)
@@ -103,6 +105,7 @@ def test_a_version_comes_back_as_it_was(mirror, released, where, tmp_path):
         assert expected.items() <= checksums(tmp_path / 'got').items()
 
 
+@pytest.mark.heavy
 def test_a_whole_version_is_verified(mirror, released, where):
     found = mirror.run('verify', 'v1.0.0', released, *where, '--json', code=0).json
     assert found['ok'] and found['checked'] == len(mirror.files())
@@ -110,6 +113,7 @@ def test_a_whole_version_is_verified(mirror, released, where):
     assert mirror.run('verify', '--content', *where, '--json', code=0).json['ok']
 
 
+@pytest.mark.heavy
 def test_an_object_that_is_lost_is_named_and_sent_again(mirror, released, where):
     weights(mirror).unlink()
     found = mirror.run('verify', *where, '--json', code=3).json
@@ -152,6 +156,7 @@ def test_a_version_that_is_not_there_is_not_found(mirror, released, where, comma
     assert 'v1.0.0' in mirror.run(command, 'v1.0.1', *to, *where, code=5).err
 
 
+@pytest.mark.heavy
 def test_doctor_says_that_it_can_be_reached(mirror, released, where):
     checks = {check['name']: check for check in mirror.run('doctor', *where, '--json', code=0).json}
     assert f'{mirror.repo} on {where[1]}: reachable, 1 tag' in checks['remote']['found']
@@ -390,6 +395,7 @@ def waiting_names(mirror):
     return [row['version'] for row in mirror.run('status', '--json', code=0).json]
 
 
+@pytest.mark.heavy
 def test_status_shows_what_waits_for_the_hub(mirror, waiting):
     (row,) = mirror.run('status', '--json', code=0).json
     assert (row['target'], row['version']) == ('ada/tiny-model on hub', 'v2.0.0')

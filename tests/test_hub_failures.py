@@ -362,6 +362,7 @@ def test_a_connection_that_breaks_is_no_end(there, where, received):
     there.assert_arrived()
 
 
+@pytest.mark.heavy
 def test_an_upload_that_breaks_off_goes_on_with_the_objects_that_are_left(there):
     for number in range(3):
         there.folder.write(f'more-{number}.bin', random.Random(number).randbytes(3000))
@@ -501,6 +502,7 @@ def test_a_first_release_that_waited_creates_its_repository(first):
     first.assert_arrived()
 
 
+@pytest.mark.heavy
 def test_without_a_network_on_purpose_nothing_is_asked(there, tmp_path):
     retry(tmp_path, 3)
     done = there.push(code=7, env={'HF_HUB_OFFLINE': '1'})
@@ -532,6 +534,7 @@ def test_a_list_without_the_files_is_no_release(there):
     there.assert_arrived()
 
 
+@pytest.mark.heavy
 def test_a_push_that_failed_its_proof_is_not_done_by_the_next_one_either(there):
     there.hub.fail(LISTED, 200, body=b'[]', content_type='application/json', times=2)
     there.push(code=3)
@@ -565,6 +568,7 @@ def without_weights(pusher):
     return pusher.mirror.push, (pusher.folder, '--remote', 'hub', '--repo', pusher.name, '--tag', 'v2.0.0')
 
 
+@pytest.mark.heavy
 def test_a_first_release_arrives_although_the_one_before_it_was_dropped(first):
     push, second = without_weights(first)
     away = {'HF_HUB_OFFLINE': '1'}
@@ -577,6 +581,7 @@ def test_a_first_release_arrives_although_the_one_before_it_was_dropped(first):
     assert first.mirror.git('rev-list', '--count', 'main') == '2'  # the Hub's own, and the release
 
 
+@pytest.mark.heavy
 def test_a_repository_that_its_owner_deleted_is_not_made_again_by_what_waits(first):
     push, second = without_weights(first)
     first.push(code=0)

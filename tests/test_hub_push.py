@@ -169,6 +169,7 @@ def test_without_a_token_nothing_is_asked(mirror, folder, hub, monkeypatch):
 # -- releases
 
 
+@pytest.mark.heavy
 def test_a_second_push_sends_only_the_object_that_changed(mirror, folder, hub):
     folder.write('other.bin', b'\0other' * 500)
     push(mirror, folder, '--tag', 'v1.0.0')
@@ -181,6 +182,7 @@ def test_a_second_push_sends_only_the_object_that_changed(mirror, folder, hub):
     mirror.assert_whole()
 
 
+@pytest.mark.heavy
 def test_an_untouched_folder_sends_nothing(mirror, folder, hub):
     push(mirror, folder, '--tag', 'v1.0.0')
     before = mirror.git('for-each-ref')
@@ -258,6 +260,7 @@ def test_a_dry_run_makes_nothing(mirror, folder, hub):
 # -- others who work with the repository
 
 
+@pytest.mark.heavy
 def test_somebody_commits_while_we_push(mirror, folder, hub, api):
     push(mirror, folder, '--tag', 'v1.0.0')
     folder.write('config.json', '{"hidden_size": 2}')
@@ -277,6 +280,7 @@ def test_a_repository_that_somebody_creates_while_we_do(mirror, folder, hub, api
     assert mirror.git('rev-list', '--count', 'main') == '2'
 
 
+@pytest.mark.heavy
 def test_words_that_were_edited_on_the_hub_stay(mirror, folder, hub, api):
     push(mirror, folder, '--tag', 'v1.0.0')
     text = mirror.files()['README.md'].decode()

@@ -208,6 +208,11 @@ def test_the_username_of_the_environment_is_known(monkeypatch, tmp_path):
     assert answers_for(tmp_path, {**GIVEN, 'model_name': 'm'}, None) == Answers('ada/m', 'ada')
 
 
+def test_the_username_of_the_configuration_is_known(tmp_path):
+    Path('config.yaml').write_text('huggingface: {user: {username: grace}, no_such_key: 1}\n')
+    assert answers_for(tmp_path, GIVEN, None).username == 'grace'
+
+
 def test_the_owner_of_the_token_is_known_when_the_hub_once_said_it(mirror, hub, folder, monkeypatch):
     monkeypatch.setenv('HF_ENDPOINT', hub.endpoint)
     monkeypatch.setenv('HF_TOKEN', hub.token)
@@ -288,7 +293,9 @@ def test_what_init_writes_can_be_pushed_with(mirror, folder):
 
 
 @pytest.mark.skipif(os.name == 'nt', reason='terminals are of POSIX')
-def test_on_a_terminal_it_asks_for_the_two_names(mirror):
+@pytest.mark.parametrize('level', ['INFO', 'ERROR'])
+def test_on_a_terminal_it_asks_for_the_two_names_however_little_is_said(mirror, monkeypatch, level):
+    monkeypatch.setenv('LOG_LEVEL', level)
     import pty
 
     ours, theirs = pty.openpty()

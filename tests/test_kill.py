@@ -167,6 +167,7 @@ def kill_and_run_again(world, env):
     world.assert_as_undisturbed()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('step', [*STEPS, *LOCAL_STEPS])
 def test_the_first_release(worlds, tmp_path_factory, tmp_path, step):
     world = made(worlds, 'first', first_release, tmp_path_factory)
@@ -216,6 +217,7 @@ def test_a_release_to_a_host(worlds, tmp_path_factory, tmp_path, step):
     kill_and_run_again(world, fault(tmp_path / 'fault', STEPS[step]))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     'request_like',
     ['GET /info/refs', 'POST /info/lfs', 'PUT', 'GET /git-receive-pack', 'POST /git-receive-pack'],

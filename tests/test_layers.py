@@ -31,7 +31,7 @@ LAYERS = (
     'place release standing underway outcome hubcache pulling verifying notify server',
     'repository',
     'compose holding delivery replay layout naming objects',
-    'clone clonedir worktree refs outbox card message origin backup',
+    'clone clonedir worktree refs outbox card message origin backup backupdir',
     'hub rights transfers fingerprint gates facts readme store statcache lfsapi rules folder ignore gitignore versions config auth',
     'statuses target tree lfs gitcmd output durable fastimport copying',
     'errors',

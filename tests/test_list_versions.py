@@ -232,6 +232,7 @@ def test_nothing_pushed_and_no_repo_named_is_a_usage_error(mirror):
     assert '--repo' in mirror.run('list-versions', code=2).err
 
 
+@pytest.mark.heavy
 def test_no_file_is_fetched_from_a_remote_behind_a_network(mirror, folder, tmp_path):
     with GitHost(tmp_path / 'host') as host:
         host.create('me/x')

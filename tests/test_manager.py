@@ -11,6 +11,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from hfmirror import errors
+from hfmirror.config import meaning
 from hfmirror.config.config import Config
 from hfmirror.manager import HuggingFaceManager
 from tests.support.folder import TrainingFolder, checksums
@@ -284,6 +285,32 @@ def test_a_card_with_sections_of_its_own(tutorial):
     assert '`v1.0.0`' in card and 'Your Name' in card
 
 
+def test_a_card_asks_no_hub_whose_a_name_without_a_namespace_is(tutorial, hub):
+    train('./model')
+    hub.forget()
+    manager = HuggingFaceManager({'repository': {'model_name': 'tiny'}, 'remotes': ['hub']})
+    assert 'tiny' in manager.generate_model_card('./model')
+    assert hub.requests('*') == []
+
+
+def test_a_card_is_that_of_the_folder_in_which_the_model_is(local):
+    train('./model')
+    layout = {
+        'layout': {'path_in_repo': 'weights'},
+        'repository': {'model_name': 'me/tiny'},
+        'remotes': ['local'],
+    }
+    manager = HuggingFaceManager(layout)
+    card = manager.generate_model_card('./model', 'v1.0.0')
+    manager.upload_model('./model', 'v1.0.0')
+    there = held('me/tiny')['README.md']
+    assert [line for line in card.splitlines() if 'weights' in line]
+    assert [line for line in card.splitlines() if 'weights' in line] == [
+        line for line in there.splitlines() if 'weights' in line
+    ]
+
+
+@pytest.mark.heavy
 def test_many_experiments_one_after_the_other(tutorial, capsys):
     for number, accuracy in enumerate((0.81, 0.92, 0.97), start=1):
         train(f'./exp{number}', accuracy)
@@ -432,6 +459,7 @@ def test_validating_the_configuration(tutorial):
 # -- what a sync leaves on the Hub
 
 
+@pytest.mark.heavy
 def test_model_and_experiment_are_linked_both_ways(tutorial, hub):
     train('./model')
     HuggingFaceManager('config.yaml').sync_training_workflow('./model', 'baseline', 'v1.0.0')
@@ -447,6 +475,7 @@ def test_model_and_experiment_are_linked_both_ways(tutorial, hub):
     }
 
 
+@pytest.mark.heavy
 def test_the_configuration_keeps_its_comments(tutorial):
     train('./model')
     HuggingFaceManager('config.yaml').sync_training_workflow('./model', 'baseline')
@@ -460,6 +489,16 @@ def test_commits_are_called_as_the_template_says(tutorial):
     assert tutorial.list_repo_commits(CONFIGS)[0].title == 'Upload config and results for baseline'
 
 
+def test_every_field_that_a_template_may_have_is_filled_in(tutorial, tmp_path):
+    template = ' '.join(f'{{{name}}}' for name in meaning.MESSAGE_FIELDS)
+    path = tmp_path / 'configs' / 'huggingface_config.yaml'
+    path.write_text(path.read_text('utf-8').replace('Upload {item_type} for {experiment_name}', template))
+    train('./model')
+    HuggingFaceManager('config.yaml').sync_training_workflow('./model', 'baseline', 'v1.0.0')
+    assert tutorial.list_repo_commits(MODEL)[0].title == 'model baseline v1.0.0'
+
+
+@pytest.mark.heavy
 def test_without_a_tag_the_configuration_names_the_version(tutorial):
     train('./model')
     manager = HuggingFaceManager('config.yaml')
@@ -491,6 +530,12 @@ def test_without_a_token_all_stays_in_the_local_hub(tutorial, monkeypatch, capsy
 
 
 # -- what it is made with
+
+
+def test_it_is_imported_from_the_top():
+    from hfmirror import HuggingFaceManager as FromTop
+
+    assert FromTop is HuggingFaceManager
 
 
 def test_a_dictionary_in_place_of_a_file():
@@ -554,6 +599,40 @@ def test_configuration_values_of_other_types_become_yaml(local):
     assert written == 'rate: 0.5\nout: x\nsizes:\n- 1\n- 2\nname: 基线\n'
 
 
+@pytest.mark.parametrize('given', [True, False])
+def test_a_configuration_that_was_changed_is_kept_as_it_is_now(local, given):
+    train('./model')
+    manager = HuggingFaceManager('config.yaml')
+    manager.config['training']['epochs'] = 99
+    values = manager.config if given else None
+    manager.sync_training_workflow('./model', 'baseline', config_data=values)
+    assert 'epochs: 99\n' in held('me/tiny-configs')['experiments/baseline/config.yaml']
+    assert metadata('me/tiny-configs', 'baseline')['training_params'] == {'epochs': 99}
+
+
+def test_a_copy_of_the_configuration_is_kept_as_the_file_is_written(local):
+    manager = HuggingFaceManager('config.yaml')
+    manager.upload_training_config(json.loads(json.dumps(manager.config)), 'baseline')
+    assert '# few' in held('me/tiny-configs')['experiments/baseline/config.yaml']
+
+
+def test_a_tag_of_another_program_leaves_the_configuration_there(local, tmp_path):
+    path = tmp_path / 'config.yaml'
+    path.write_text(f'{path.read_text()}data: !join [a, b]\n')
+    config = HuggingFaceManager('config.yaml').config
+    assert (config['training'], config['data']) == ({'epochs': 3}, ['a', 'b'])
+
+
+def test_a_configuration_of_which_something_cannot_be_read_is_told_once(local, tmp_path, capsys):
+    path = tmp_path / 'config.yaml'
+    path.write_text(f'seed: 1\nseed: 2\n{path.read_text()}')
+    train('./model')
+    manager = HuggingFaceManager('config.yaml')
+    manager.sync_training_workflow('./model', 'baseline')
+    assert manager.config['seed'] == 1
+    assert capsys.readouterr().err.count('given twice') == 1
+
+
 def test_a_configuration_that_contains_itself_is_refused(local):
     values = {}
     values['self'] = values
@@ -608,6 +687,7 @@ def test_without_a_folder_a_model_goes_to_the_configured_cache(tmp_path):
     assert (snapshot / 'model.bin').read_bytes() == (model.path / 'model.bin').read_bytes()
 
 
+@pytest.mark.heavy
 def test_several_remotes_get_the_same(tmp_path, hub, monkeypatch):
     monkeypatch.setenv('HF_ENDPOINT', hub.endpoint)
     monkeypatch.setenv('HF_TOKEN', hub.token)

@@ -58,6 +58,7 @@ def sync(*args, **kwargs):
     )
 
 
+@pytest.mark.heavy
 def test_sync_prints_where_everything_is(hub):
     configs = f'{hub.endpoint}/your-username/mcp-finetuned-model-configs'
     assert sync().out.splitlines() == [
@@ -67,16 +68,19 @@ def test_sync_prints_where_everything_is(hub):
     ]
 
 
+@pytest.mark.heavy
 def test_sync_with_only_a_path_calls_the_experiment_as_the_folder(hub):
     script('sync', '--model-path', './mcp_finetuned_model')
     (found,) = json.loads(script('list-experiments', '--json').out)
     assert found['name'] == 'mcp_finetuned_model'
 
 
+@pytest.mark.heavy
 def test_sync_without_a_path_takes_the_folder_of_the_configuration(hub):
     assert 'model_url: ' in script('sync', '--experiment-name', 'baseline').out
 
 
+@pytest.mark.heavy
 def test_upload_model_upload_config_and_upload_results(hub):
     script(
         'upload-model',
@@ -96,6 +100,7 @@ def test_upload_model_upload_config_and_upload_results(hub):
     assert (found['name'], found['metrics']['eval_accuracy']) == ('baseline_experiment', 0.91)
 
 
+@pytest.mark.heavy
 def test_download_model_brings_the_files_back(hub, tmp_path):
     sync()
     done = script('download-model', '--version-tag', 'v1.0.0', '--local-dir', './downloaded_model')
@@ -104,12 +109,14 @@ def test_download_model_brings_the_files_back(hub, tmp_path):
     assert {name: there[name] for name in model} == model
 
 
+@pytest.mark.heavy
 def test_list_versions_and_list_experiments_print_tables(hub):
     sync()
     assert 'v1.0.0' in script('list-versions').out
     assert 'baseline_experiment  v1.0.0' in script('list-experiments').out
 
 
+@pytest.mark.heavy
 def test_list_experiments_can_be_sorted(hub):
     sync()
     assert 'baseline_experiment' in script('list-experiments', '--sort', 'accuracy', '--limit', '1').out
@@ -150,6 +157,11 @@ def test_help_names_every_command():
         assert name in script(name, '--help').out
 
 
+def test_help_cuts_no_text_short(monkeypatch):
+    monkeypatch.setenv('COLUMNS', '80')
+    assert '...' not in script('--help').out.partition('Commands:')[2]
+
+
 def test_the_script_is_imported_as_in_the_tutorial():
     from hfmirror.manager import HuggingFaceManager as Ours
     from scripts.huggingface_manager import HuggingFaceManager
@@ -157,6 +169,7 @@ def test_the_script_is_imported_as_in_the_tutorial():
     assert HuggingFaceManager is Ours
 
 
+@pytest.mark.heavy
 def test_the_examples_run_from_end_to_end(tmp_path):
     done = script('--folder', str(tmp_path / 'work'), path=ROOT / 'examples' / 'huggingface_usage.py')
     assert [line[0] for line in done.out.splitlines() if not line.startswith(' ')] == list('1234567')

@@ -87,6 +87,7 @@ def test_the_card_of_a_real_model_tells_what_is_in_it(mirror, model, weights, tm
     mirror.run('card', model, '--check', code=0)
 
 
+@pytest.mark.heavy
 def test_a_person_with_git_lfs_gets_the_real_model(mirror, model, weights, tmp_path):
     mirror.push(model, '--tag', 'v1.0.0')
     clone = clone_with_lfs(mirror.remote, tmp_path / 'clone')

@@ -23,6 +23,7 @@ def card_of(mirror):
     return mirror.files()['README.md'].decode()
 
 
+@pytest.mark.heavy
 def test_a_commit_between_our_look_and_our_push_is_built_upon(mirror, folder, host, remote, person):
     mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0', '--path-in-repo', 'model')
     folder.write('more.bin', b'\0\1' * 99)
@@ -40,6 +41,7 @@ def test_a_commit_between_our_look_and_our_push_is_built_upon(mirror, folder, ho
     mirror.assert_whole()
 
 
+@pytest.mark.heavy
 def test_the_same_in_the_local_hub(mirror, folder, tmp_path):
     mirror.push(folder, '--tag', 'v1.0.0', '--path-in-repo', 'model')
     folder.write('more.bin', b'\0\1' * 99)
@@ -56,6 +58,7 @@ def test_the_same_in_the_local_hub(mirror, folder, tmp_path):
     mirror.assert_whole()
 
 
+@pytest.mark.heavy
 def test_a_version_that_was_taken_meanwhile_is_counted_further(mirror, folder, host, remote, person):
     mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0')
     folder.write('more.bin', b'\0\1' * 99)
@@ -65,6 +68,7 @@ def test_a_version_that_was_taken_meanwhile_is_counted_further(mirror, folder, h
     assert mirror.tags() == ['v1.0.0', 'v1.1.0', 'v1.2.0']
 
 
+@pytest.mark.heavy
 def test_a_chosen_tag_that_was_taken_meanwhile_is_a_conflict(mirror, folder, host, remote, person):
     mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0')
     folder.write('more.bin', b'\0\1' * 99)
@@ -75,6 +79,7 @@ def test_a_chosen_tag_that_was_taken_meanwhile_is_a_conflict(mirror, folder, hos
     assert 'more.bin' not in mirror.files()
 
 
+@pytest.mark.heavy
 def test_a_tag_alone_that_was_taken_meanwhile_is_a_conflict_too(mirror, folder, host, remote):
     mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0')
     folder.write('more.bin', b'\0\1' * 99)
@@ -85,6 +90,7 @@ def test_a_tag_alone_that_was_taken_meanwhile_is_a_conflict_too(mirror, folder, 
     assert mirror.git('rev-parse', 'main') == head
 
 
+@pytest.mark.heavy
 def test_a_branch_that_keeps_moving_is_given_up(mirror, folder, host, remote, person):
     mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0')
     folder.write('more.bin', b'\0\1' * 99)
@@ -95,6 +101,7 @@ def test_a_branch_that_keeps_moving_is_given_up(mirror, folder, host, remote, pe
     assert mirror.tags() == ['v1.0.0']
 
 
+@pytest.mark.heavy
 def test_words_that_a_person_wrote_into_the_card_stay_byte_for_byte(mirror, folder, remote, person):
     mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0')
     before = card_of(mirror)
@@ -110,6 +117,7 @@ def test_words_that_a_person_wrote_into_the_card_stay_byte_for_byte(mirror, fold
     assert '0.99' in after
 
 
+@pytest.mark.heavy
 def test_an_edit_of_the_card_while_we_push_stays(mirror, folder, host, remote, person):
     mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0')
     folder.write('more.bin', b'\0\1' * 99)
@@ -121,6 +129,7 @@ def test_an_edit_of_the_card_while_we_push_stays(mirror, folder, host, remote, p
     assert '--branch v2.0.0' in after
 
 
+@pytest.mark.heavy
 def test_an_edit_of_the_card_while_a_release_waits_stays(mirror, folder, host, remote, person, tmp_path):
     (tmp_path / 'config.yaml').write_text(
         'huggingface:\n  settings:\n    upload: {max_retries: 0, retry_delay: 0}\n'
@@ -138,6 +147,7 @@ def test_an_edit_of_the_card_while_a_release_waits_stays(mirror, folder, host, r
     mirror.assert_whole()
 
 
+@pytest.mark.heavy
 def test_their_lines_of_gitattributes_stay_beside_ours(mirror, folder, host, remote, person):
     mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0')
     theirs = '# images of the paper\n*.weird filter=lfs diff=lfs merge=lfs -text\n'
@@ -151,6 +161,7 @@ def test_their_lines_of_gitattributes_stay_beside_ours(mirror, folder, host, rem
     mirror.assert_whole()
 
 
+@pytest.mark.heavy
 def test_their_lines_of_gitattributes_stay_when_a_waiting_release_goes_on_top(
     mirror, folder, host, remote, person, tmp_path
 ):
@@ -182,6 +193,7 @@ def test_what_people_keep_by_hand_stays_and_stale_files_go(mirror, folder, remot
     assert 'old-shard.txt' not in files
 
 
+@pytest.mark.heavy
 def test_a_branch_that_was_rewritten_is_built_upon_as_it_is(mirror, folder, remote, tmp_path):
     mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0')
     folder.write('more.bin', random.Random(5).randbytes(999))

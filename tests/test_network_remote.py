@@ -38,6 +38,7 @@ def test_a_release_over_http_is_whole(mirror, folder, remote):
     mirror.assert_whole()
 
 
+@pytest.mark.heavy
 def test_each_object_is_uploaded_once(mirror, folder, host, remote):
     mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0')
     folder.write('more.bin', b'\0' * 500)
@@ -67,6 +68,7 @@ def test_list_versions_of_a_repository_without_a_tag_is_empty(mirror, remote):
     assert mirror.run('list-versions', '--remote', remote, '--json', code=0).json == []
 
 
+@pytest.mark.heavy
 def test_pull_brings_exactly_the_version(mirror, folder, remote, tmp_path):
     mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0')
     then = folder.checksums()
@@ -114,6 +116,7 @@ def test_pull_refuses_wrong_bytes(mirror, folder, remote, tmp_path):
     assert not (tmp_path / 'got' / 'model.bin').exists()
 
 
+@pytest.mark.heavy
 def test_an_object_the_server_lost_fails_verify_and_is_sent_again_by_push(mirror, folder, host, remote):
     mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0')
     for path in (mirror.remote / 'lfs' / 'objects').glob('*/*/*'):
@@ -137,6 +140,7 @@ def test_an_upload_that_the_server_does_not_confirm_is_no_release(mirror, folder
     mirror.assert_whole()
 
 
+@pytest.mark.heavy
 def test_with_a_user_that_git_knows(mirror, folder, host, remote, tmp_path):
     host.user = USER
     log_in(host, USER)
@@ -168,6 +172,7 @@ def test_a_user_that_the_host_does_not_let_in(mirror, folder, host, remote, comm
     assert mirror.run('status', '--json').json == []
 
 
+@pytest.mark.heavy
 def test_no_password_is_written_anywhere(mirror, folder, host, remote):
     host.user = USER
     log_in(host, USER)
@@ -201,6 +206,7 @@ def test_a_repository_that_does_not_exist(mirror, folder, host, command):
     assert mirror.run('status', '--json').json == []
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ('what', 'status'),
     [
@@ -225,6 +231,7 @@ def test_a_release_whose_arrival_was_not_heard_of_is_not_made_twice(mirror, fold
     assert mirror.git('rev-list', '--count', '--all') == '1'
 
 
+@pytest.mark.heavy
 def test_the_clone_has_one_commit_of_the_past_and_no_weights(mirror, folder, host, remote, tmp_path):
     for number in range(3):
         folder.write('model.bin', LARGE[number:])

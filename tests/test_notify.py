@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 import socket
 import string
 import sys
@@ -18,7 +19,9 @@ from pathlib import Path
 import pytest
 
 from hfmirror import errors, notify, target
+from hfmirror.config import mailserver
 from hfmirror.config.config import Config
+from hfmirror.config.loading import inspect
 from hfmirror.outcome import Release, Unreleased
 from hfmirror.tree import Changes, Entry
 
@@ -284,6 +287,7 @@ def test_a_mail_server_that_hangs_is_given_up_in_time(capsys):
     assert 'warning: notifications: me@example.org was not told' in capsys.readouterr().err
 
 
+@pytest.mark.heavy
 def test_webhook_and_mail_are_told_at_the_same_time(webhook, post):
     webhook.delay_s = 60
     config = configured(webhook_url=webhook.url, email_notifications=True, email_url=post.url, timeout=4)
@@ -406,11 +410,20 @@ def test_no_token_is_in_a_mail(post):
 @pytest.mark.parametrize(
     ('url', 'says'),
     [
-        (None, 'email_url is no mail server'),
-        ('', 'email_url is no mail server'),
-        ('https://example.org', 'email_url is no mail server'),
-        ('syslog://localhost', 'email_url is no mail server'),
-        ('mailto://[s3cret', 'email_url is no mail server'),
+        (None, 'email_url is no address of a mail server'),
+        ('', 'email_url is no address of a mail server'),
+        ('https://example.org', 'email_url is no address of a mail server'),
+        ('syslog://localhost', 'email_url is no address of a mail server'),
+        ('smtp://me:s3cret@localhost', 'email_url is no address of a mail server'),
+        ('mailto://[s3cret', 'cannot be read'),
+        ('mailto://me:s3c@ret@127.0.0.1:1?from=a@example.org', '@ as %40'),
+        ('mailto://me:s3/cret@127.0.0.1:1?from=a@example.org', '@ as %40'),
+        ('mailto://me:s3?cret@127.0.0.1:1?from=a@example.org', '@ as %40'),
+        ('mailto://me:s3#cret@127.0.0.1:1?from=a@example.org', '@ as %40'),
+        ('mailto://me:s3 cret@127.0.0.1:1?from=a@example.org', '@ as %40'),
+        ('mailto://me:1?s3cret@127.0.0.1:1', '@ as %40'),
+        ('mailto://me:s3c%40ret@127.0.0.1:1?from=no-address', 'was not told'),
+        ('mailto://127.0.0.1:1?user=me&pass=s3c%40ret&from=a@example.org', '127.0.0.1'),
         ('mailto://127.0.0.1:1?from=a@example.org', '127.0.0.1'),
         ('mailto://me:s3cret@127.0.0.1:1?from=a@example.org', '127.0.0.1'),
         ('mailto://me:s3cret@127.0.0.1:1?mode=s3cret&from=a@example.org', 'was not told'),
@@ -422,6 +435,52 @@ def test_a_mail_that_cannot_be_sent_is_one_line_of_warning(url, says, capfd):
     assert said.startswith('warning: notifications: me@example.org was not told: ')
     assert said.count('\n') == 1
     assert says in said
+    assert not re.search('s3|cret|ret@|c@', said)
+
+
+@pytest.mark.parametrize(
+    'word', ['Could not load {}', 'Unparseable E-Mail URL {} (a b)', 'no password s3c@ret']
+)
+def test_nothing_of_the_address_is_in_the_words_of_apprise(word):
+    address = 'mailtos://me:s3c%40ret@smtp.example.org?to=a@example.org'
+    for shown in (address, 'mailtos://me:s3c@ret@smtp.example.org?to=a'):
+        said = notify._last_words(f'{word.format(shown)}\n', address)
+        assert not re.search('s3|ret', said)
+
+
+@pytest.mark.parametrize(
+    ('url', 'is_usable'),
+    [
+        ('mailtos://ada:pw@smtp.example.org', True),
+        ('mailto://127.0.0.1:25?from=a@example.org&to=b@example.org', True),
+        ('MAILTO://smtp.example.org/?mode=ssl', True),
+        ('smtp://smtp.example.org', False),
+        ('mailto:ada@example.org', False),
+        ('mailto:///x', False),
+        ('mailtos://ada:p@w@smtp.example.org', False),
+        ('mailtos://ada:p/w@smtp.example.org', False),
+        ('mailtos://ada:p?w@smtp.example.org', False),
+        ('mailtos://ada:p#w@smtp.example.org', False),
+    ],
+)
+def test_an_address_is_checked_as_it_is_used(tmp_path, url, is_usable):
+    (tmp_path / 'config.yaml').write_text('huggingface: {notifications: {email_url: "${MAIL}"}}\n')
+    (tmp_path / '.env').write_text(f"MAIL='{url}'\n")
+    problems = inspect().problems
+    assert [problem.key.rpartition('.')[2] for problem in problems] == ([] if is_usable else ['email_url'])
+    assert is_usable == (mailserver.fault_of(url) is None)
+
+
+def test_who_gets_the_mail_may_be_in_the_address_alone(tmp_path):
+    mail = 'email_notifications: true, email_url: "mailto://smtp.example.org?to=team@example.org"'
+    (tmp_path / 'config.yaml').write_text(f'huggingface: {{notifications: {{{mail}}}}}\n')
+    assert inspect().problems == []
+
+
+def test_a_mail_goes_to_the_address_alone_that_the_url_names(post):
+    tell_mail(f'{post.url}&to=team@example.org', RELEASE, email=None)
+    ((envelope, _),) = post.mails
+    assert envelope.rcpt_tos == ['team@example.org']
 
 
 def test_a_mail_to_nobody_is_said(post, capsys):
@@ -499,6 +558,7 @@ def test_a_push_succeeds_when_nobody_can_be_told(mirror, folder, tmp_path):
     assert done.err.count('warning: notifications: ') == 1
 
 
+@pytest.mark.heavy
 def test_a_push_ends_in_time_when_nobody_answers(mirror, folder, webhook, tmp_path):
     webhook.delay_s = 60
     with socket.create_server(('127.0.0.1', 0)) as silent:
@@ -532,3 +592,61 @@ def test_a_backup_that_cannot_be_made_is_told(mirror, folder, webhook, tmp_path)
     (event,) = webhook.events
     assert event['event'] == 'failed'
     assert 'local_backup_dir' in event['error']
+
+
+def test_a_folder_that_cannot_be_read_is_told(mirror, folder, webhook, tmp_path):
+    configure(tmp_path, webhook.url)
+    (folder.path / 'best.bin').symlink_to('gone.bin')
+    mirror.push(folder, code=1)
+    (event,) = webhook.events
+    assert event['event'] == 'failed'
+    assert 'best.bin' in event['error']
+
+
+def test_a_missing_token_is_told(mirror, folder, hub, webhook, tmp_path):
+    configure(tmp_path, webhook.url)
+    mirror.run('push', folder, '--remote', 'hub', '--repo', 'me/tiny-model', code=4)
+    (event,) = webhook.events
+    assert (event['event'], event['repo'], event['target']) == ('failed', 'me/tiny-model', 'hub')
+
+
+def test_what_stops_every_target_is_told_of_each(mirror, folder, remote, webhook, tmp_path):
+    configure(tmp_path, webhook.url)
+    (folder.path / 'best.bin').symlink_to('gone.bin')
+    mirror.push(folder, '--remote', 'local', '--remote', remote, code=1)
+    assert sorted(event['target'] for event in webhook.events) == sorted(['local', remote])
+
+
+@pytest.fixture
+def waiting(mirror, folder, webhook, host, remote, tmp_path):
+    """v1.0.0 waits for a host that is there again, and nothing was told yet."""
+    configure(tmp_path, webhook.url, '  settings: {upload: {max_retries: 0}}\n')
+    host.stop()
+    mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0', code=7)
+    host.start()
+    webhook.got.clear()
+
+
+def test_a_release_that_waited_is_told_when_the_next_push_sends_it(mirror, folder, webhook, remote, waiting):
+    folder.write('notes/training.txt', 'four epochs\n')
+    mirror.push(folder, '--remote', remote, '--tag', 'v1.1.0')
+    told = {event['version']: (event['event'], event['added'], event['modified']) for event in webhook.events}
+    assert told['v1.0.0'][0] == told['v1.1.0'][0] == 'released'
+    assert told['v1.0.0'][1] > 0
+
+
+def test_a_release_that_waited_is_told_once_when_the_same_folder_is_pushed(
+    mirror, folder, webhook, remote, waiting
+):
+    mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0')
+    (event,) = webhook.events
+    assert (event['event'], event['version']) == ('released', 'v1.0.0')
+    assert event['added'] > 0
+
+
+def test_a_release_that_waited_is_told_when_the_push_that_sent_it_fails(
+    mirror, folder, webhook, remote, waiting
+):
+    folder.write('token.txt', TOKEN)
+    mirror.push(folder, '--remote', remote, '--tag', 'v1.1.0', code=8)
+    assert sorted(event['event'] for event in webhook.events) == ['failed', 'released']

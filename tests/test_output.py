@@ -48,6 +48,12 @@ def test_what_steers_the_terminal_is_shown_as_an_escape(capsys, bad):
     assert bad not in out and out.startswith('a\\') and out.endswith('b\n')
 
 
+def test_a_warning_in_words_of_its_own_is_a_warning_all_the_same(capsys):
+    output.configure(silent=True)
+    output.warn('WARNING: no.', prefix='')
+    assert capsys.readouterr().err == 'WARNING: no.\n'
+
+
 def test_a_name_that_is_no_utf_8_is_shown(capsys):
     output.data('caf\udce9')
     assert capsys.readouterr().out == 'caf\\udce9\n'

@@ -93,6 +93,7 @@ def test_a_commit_shows_what_it_changed(released):
     assert '<td>modified</td><td>eval_results.json</td>' in html
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     'path', ['/nobody', '/local/none', '/local/m/tree/none', '/local/m/blob/main/none', '/a/b/c/d']
 )

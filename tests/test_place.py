@@ -12,6 +12,7 @@ import pytest
 from hfmirror import place
 from hfmirror.auth import Token
 from hfmirror.config.config import Config
+from hfmirror.config.loading import load_config
 from hfmirror.config.places import home
 from hfmirror.errors import AuthError, NetworkError, UsageError
 from hfmirror.place import Place
@@ -30,6 +31,8 @@ def target(remote=None, *, repo=None, config=None):
 
 
 NAMED = {'repository': {'model_name': 'me/configured'}}
+ADA = {'user': {'username': 'ada'}}
+TINY = {'repository': {'model_name': 'tiny', 'model_repo_template': '{username}/x-{model_name}'}}
 
 
 def test_the_option_names_the_repository():
@@ -41,16 +44,22 @@ def test_then_the_configuration():
     assert targets('local', config=NAMED)[0].repo_id == 'me/configured'
 
 
-def test_then_the_user_and_the_folders_name(monkeypatch):
+def test_then_the_user_and_the_folders_name():
     assert targets('local')[0].repo_id == 'local/My-Model'
-    monkeypatch.setenv('HF_USERNAME', 'ada')
-    assert targets('local')[0].repo_id == 'ada/My-Model'
+    assert targets('local', config=ADA)[0].repo_id == 'ada/My-Model'
+
+
+def test_the_environment_names_the_user_too(monkeypatch):
+    monkeypatch.setenv('HF_USERNAME', 'grace')
+    (found,) = place.targets_of(Place(), ['local'], load_config(), home(), folder=FOLDER)
+    assert found.repo_id == 'grace/My-Model'
 
 
 def test_a_dot_env_file_names_the_user_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path('.env').write_text('HF_USERNAME=grace\n')
-    assert targets('local')[0].repo_id == 'grace/My-Model'
+    (found,) = place.targets_of(Place(), ['local'], load_config(), home(), folder=FOLDER)
+    assert found.repo_id == 'grace/My-Model'
 
 
 def test_a_url_names_the_repository_itself():
@@ -153,10 +162,9 @@ TOKEN = Token('hf_abcdefghijk', 'HF_TOKEN', 'http://127.0.0.1:9')
 
 
 @pytest.mark.parametrize('remote', ['hub', 'local'])
-def test_a_name_without_a_namespace_gets_that_of_the_user_suggested(monkeypatch, remote):
-    monkeypatch.setenv('HF_USERNAME', 'ada')
+def test_a_name_without_a_namespace_gets_that_of_the_user_suggested(remote):
     with pytest.raises(UsageError, match=r'Try --repo ada/my-model\.'):
-        targets(remote, repo='my-model', token=TOKEN)
+        targets(remote, repo='my-model', config=ADA, token=TOKEN)
 
 
 def test_a_name_without_a_namespace_and_without_a_user_gets_an_example():
@@ -203,19 +211,49 @@ def test_it_is_not_said_of_the_same_token_on_another_hub():
 )
 def test_a_damaged_name_is_as_good_as_none(row):
     remember_name(json.dumps({place._mark(TOKEN): row}))
-    assert place.owner(TOKEN, home()) is None
+    assert place.owner(Config(), TOKEN, home()) is None
 
 
 @pytest.mark.parametrize('content', ['', 'junk', '[]', '{"x": 5}'])
 def test_damaged_names_are_as_good_as_none(content):
     remember_name(content)
-    assert place.owner(TOKEN, home()) is None
+    assert place.owner(Config(), TOKEN, home()) is None
 
 
-def test_the_user_counts_more_than_what_the_hub_said(monkeypatch):
-    monkeypatch.setenv('HF_USERNAME', 'ada')
+def test_the_user_counts_more_than_what_the_hub_said():
     remember_name(json.dumps({place._mark(TOKEN): {'name': 'grace', 'asked': int(time.time())}}))
-    assert targets('hub', token=TOKEN)[0].repo_id == 'ada/My-Model'
+    assert targets('hub', config=ADA, token=TOKEN)[0].repo_id == 'ada/My-Model'
+
+
+def test_a_configured_user_is_not_asked_for():
+    with canned({}) as server:
+        token = Token(TOKEN.value, 'HF_TOKEN', server.endpoint)
+        assert targets('hub', config=ADA, token=token)[0].repo_id == 'ada/My-Model'
+    assert server.requests == []
+
+
+def test_a_configured_name_without_a_namespace_gets_that_of_the_token_on_the_hub():
+    with canned({'/api/whoami-v2': document({'name': 'hopper'})}) as server:
+        token = Token(TOKEN.value, 'HF_TOKEN', server.endpoint)
+        assert targets('hub', config=TINY, token=token)[0].repo_id == 'hopper/x-tiny'
+
+
+def test_a_configured_name_without_a_namespace_is_local_in_the_local_hub():
+    assert targets('local', config=TINY)[0].repo_id == 'local/x-tiny'
+
+
+def test_a_configured_name_without_a_namespace_gets_that_of_the_address_on_a_git_host():
+    assert targets('https://h/you/theirs.git', config=TINY)[0].repo_id == 'you/x-tiny'
+
+
+@pytest.mark.parametrize('remote', ['hub', 'local', 'https://h/you/theirs.git'])
+def test_a_configured_name_without_a_namespace_gets_that_of_the_user(remote):
+    assert targets(remote, config={**TINY, **ADA}, token=TOKEN)[0].repo_id == 'ada/x-tiny'
+
+
+def test_a_configured_name_without_a_namespace_is_an_error_of_the_token_that_is_not_there():
+    with pytest.raises(AuthError, match='hf auth login'):
+        targets('hub', config=TINY)
 
 
 def test_the_hub_without_a_name_or_a_token_is_an_error_of_the_token():

@@ -96,6 +96,7 @@ def test_an_older_version_can_be_pulled(mirror, released, to):
     assert checksums(to) == before
 
 
+@pytest.mark.heavy
 def test_a_pull_over_another_version_brings_the_folder_to_the_new_one(mirror, released, to):
     pull(mirror, to, 'v1.0.0')
     released.write('model.bin', b'\0new weights')
@@ -117,6 +118,7 @@ def test_files_of_a_person_in_the_folder_stay(mirror, released, to):
     assert (to / 'mine.txt').read_text() == 'mine'
 
 
+@pytest.mark.heavy
 def test_a_file_that_a_person_changed_since_is_not_removed(mirror, released, to):
     pull(mirror, to, 'v1.0.0')
     (to / 'notes' / 'training.txt').write_text('my own notes')
@@ -297,6 +299,7 @@ def test_a_target_that_is_a_file_is_a_usage_error(mirror, released, to):
     assert '--to' in done.err and to.read_text() == 'x'
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('version', ['v9.0.0', 'main', 'HEAD', '../x'])
 def test_a_version_that_is_not_there_is_not_found_and_makes_no_folder(mirror, released, to, version):
     done = pull(mirror, to, version, code=5)
@@ -409,6 +412,7 @@ def test_a_pull_goes_on_where_a_half_file_ends(mirror, folder, to, tmp_path):
     assert (to / 'large.bin').read_bytes() == content
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('half', [b'', b'junk' * 1000, None])
 def test_a_half_file_of_other_bytes_does_no_harm(mirror, released, to, half):
     oid = oid_of(released.path / 'model.bin')

@@ -427,6 +427,7 @@ def test_wrong_bytes_never_come_into_the_cache(mirror, released, person):
     assert scan(person)[1:] == [[], []]
 
 
+@pytest.mark.heavy
 def test_a_pull_that_was_killed_goes_on_where_it_was(hub, mirror, folder, person):
     content = os.urandom(3_000_000)
     large = folder.write('large.bin', content)

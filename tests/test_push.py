@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.mirror import clone_with_lfs, git
 
 
@@ -28,6 +30,7 @@ def test_binary_files_are_pointers_and_text_is_plain(mirror, folder):
     assert files['config.json'] == (folder.path / 'config.json').read_bytes()
 
 
+@pytest.mark.heavy
 def test_a_push_of_the_same_folder_makes_nothing(mirror, folder):
     mirror.push(folder, '--tag', 'v1.0.0')
     before = mirror.git('for-each-ref')

@@ -41,6 +41,7 @@ def later(mirror, folder, host, tmp_path):
     return Later(mirror, folder, host, tmp_path)
 
 
+@pytest.mark.heavy
 def test_it_is_one_commit_on_top_with_its_own_message_and_tag(later, folder):
     folder.write('config.json', '{"ours": 1}')
     later.waits('-m', 'longer training')
@@ -56,6 +57,7 @@ def test_it_is_one_commit_on_top_with_its_own_message_and_tag(later, folder):
     assert listed[0]['metrics']['eval_accuracy'] == 0.91
 
 
+@pytest.mark.heavy
 def test_what_both_changed_is_as_the_release_has_it(later, folder):
     folder.write('config.json', '{"ours": 1}')
     later.waits()
@@ -63,6 +65,7 @@ def test_what_both_changed_is_as_the_release_has_it(later, folder):
     assert later.arrives()['config.json'] == b'{"ours": 1}'
 
 
+@pytest.mark.heavy
 def test_what_the_release_removed_is_removed_although_they_changed_it(later, folder):
     folder.remove('notes/training.txt')
     later.waits()
@@ -70,6 +73,7 @@ def test_what_the_release_removed_is_removed_although_they_changed_it(later, fol
     assert 'notes/training.txt' not in later.arrives()
 
 
+@pytest.mark.heavy
 def test_what_they_removed_and_the_release_changed_is_there(later, folder):
     folder.write('notes/training.txt', 'five epochs\n')
     later.waits()
@@ -77,6 +81,7 @@ def test_what_they_removed_and_the_release_changed_is_there(later, folder):
     assert later.arrives()['notes/training.txt'] == b'five epochs\n'
 
 
+@pytest.mark.heavy
 def test_what_they_removed_and_the_release_has_unchanged_is_there_again(later, folder):
     # The release is the folder, whole: a model without its weights is broken.
     folder.write('config.json', '{"ours": 1}')
@@ -86,6 +91,7 @@ def test_what_they_removed_and_the_release_has_unchanged_is_there_again(later, f
     assert {'model.bin', 'notes/training.txt'} <= files.keys()
 
 
+@pytest.mark.heavy
 def test_what_they_changed_and_the_release_has_unchanged_is_as_the_release_has_it(later, folder):
     folder.write('more.txt', 'ours\n')
     later.waits()
@@ -93,6 +99,7 @@ def test_what_they_changed_and_the_release_has_unchanged_is_as_the_release_has_i
     assert later.arrives()['config.json'] == (folder.path / 'config.json').read_bytes()
 
 
+@pytest.mark.heavy
 def test_what_they_added_into_the_folder_goes_unless_it_is_kept(later, folder):
     folder.write('config.json', '{"ours": 1}')
     later.waits()
@@ -109,6 +116,7 @@ def test_with_keep_it_stays(later, folder):
     assert later.arrives()['old-shard.txt'] == b'stale\n'
 
 
+@pytest.mark.heavy
 def test_beside_its_path_everything_stays(later, folder):
     later.waits('--path-in-repo', 'second')
     later.person.pushes({'docs/usage.md': 'how to\n', 'config.json': '{"theirs": 1}'})
@@ -118,6 +126,7 @@ def test_beside_its_path_everything_stays(later, folder):
     assert 'second/model.bin' in files
 
 
+@pytest.mark.heavy
 def test_a_folder_of_theirs_where_the_release_has_a_file(later, folder):
     folder.write('extra', 'a file\n')
     later.waits()
@@ -127,6 +136,7 @@ def test_a_folder_of_theirs_where_the_release_has_a_file(later, folder):
     assert 'extra/inner.txt' not in files
 
 
+@pytest.mark.heavy
 def test_the_branch_was_rewritten_meanwhile(later, folder):
     folder.write('config.json', '{"ours": 1}')
     later.waits()

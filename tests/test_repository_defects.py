@@ -247,6 +247,7 @@ def test_defect_13_the_environment_and_the_directory_of_the_process_stay(place, 
     assert seen == [before] * 2
 
 
+@pytest.mark.heavy
 def test_defect_13_two_threads_work_in_two_repositories(shared_hub):
     places = [Place(shared_hub).create() for _ in range(3)]
     clones = [place.clone(place.name) for place in places]

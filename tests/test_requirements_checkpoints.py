@@ -119,6 +119,7 @@ def test_defaults_are_those_of_the_guide(guide, script, defaults):
 def test_what_the_scripts_need_is_installed():
     """``pip install -r requirements_transformer.txt``, as far as it can be looked at without a network."""
     lines = (SCRIPTS / 'requirements_transformer.txt').read_text().splitlines()
-    wanted = [Requirement(line) for line in lines if line and not line.startswith('#')]
+    assert '..' in lines  # hfmirror, for those who are in the folder of the scripts, as the guide is
+    wanted = [Requirement(line) for line in lines if line and line[0] not in '#.']
     assert {one.name for one in wanted} == {'torch', 'safetensors'}
     assert [one for one in wanted if not one.specifier.contains(version(one.name))] == []

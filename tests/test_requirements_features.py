@@ -60,11 +60,13 @@ python main.py
 """
 
 
+@pytest.mark.heavy
 def test_an_exported_token_uploads_both_timeframes(guide):
     guide.shell(EXPORT)
     assert tree() <= files(guide)
 
 
+@pytest.mark.heavy
 def test_a_token_in_dotenv_uploads_too(guide):
     # The guide's file, with a token that is one.
     dotenv = 'HF_TOKEN=your_huggingface_token_here\n'
@@ -73,6 +75,7 @@ def test_a_token_in_dotenv_uploads_too(guide):
     assert tree() <= files(guide)
 
 
+@pytest.mark.heavy
 def test_a_login_uploads_too(guide):
     # huggingface-cli login is hf auth login in huggingface_hub 2.
     guide.shell('hf auth login --token "$TOKEN"', TOKEN=guide.token)
@@ -140,6 +143,7 @@ X_sequences = np.load(X_sequences_path)
 """
 
 
+@pytest.mark.heavy
 def test_the_next_step_downloads_in_all_three_ways(guide):
     guide.shell(RUN, HF_TOKEN=guide.token)
     shapes = 'print(features["15m"]["X_sequences"].shape, features["1h"]["y_class"].ndim)'
@@ -149,6 +153,7 @@ def test_the_next_step_downloads_in_all_three_ways(guide):
     assert by_function == by_class == by_library != ''
 
 
+@pytest.mark.heavy
 def test_what_was_uploaded_can_be_verified_again_by_hand(guide):
     guide.shell(RUN, HF_TOKEN=guide.token)
     assert 'v0.1.0' in guide.shell(AGAIN, HF_TOKEN=guide.token).out
@@ -156,6 +161,7 @@ def test_what_was_uploaded_can_be_verified_again_by_hand(guide):
     guide.shell(AGAIN, code=3, HF_TOKEN=guide.token)
 
 
+@pytest.mark.heavy
 def test_the_summary_of_a_run_names_every_file_that_is_there(guide):
     guide.shell(RUN, HF_TOKEN=guide.token)
     summary = json.loads((guide.path / STEP2.name / 'execution_summary.json').read_text())[

@@ -221,6 +221,7 @@ def test_what_the_experiment_has_after_both_ways(guide):
     }
 
 
+@pytest.mark.heavy
 def test_all_commands_one_after_the_other(guide):
     model = train(guide)
     shown = guide.shell(FROM_THE_COMMAND_LINE).out
@@ -444,6 +445,7 @@ python -c "from huggingface_hub import HfApi; print(HfApi().whoami())"
     assert shown.startswith('HTTP/1.1 200') and USER in shown
 
 
+@pytest.mark.heavy
 def test_a_file_that_is_missing_is_told_from_those_that_arrived(guide):
     train(guide)
     guide.shell(
@@ -514,6 +516,7 @@ def upload_with_monitoring():
 """  # noqa: W293
 
 
+@pytest.mark.heavy
 def test_messages_of_the_guide_become_the_commits_first_lines(guide):
     block = f"""{MANAGER}{MESSAGES}
 from pathlib import Path
@@ -529,6 +532,7 @@ for number, message in enumerate(commit_messages):
     assert titles[:4] == messages['commit_messages'][::-1]
 
 
+@pytest.mark.heavy
 def test_files_can_be_uploaded_side_by_side(guide):
     model = train(guide)
     for name in ('model.bin', 'tokenizer.json'):
@@ -579,6 +583,7 @@ def test_the_configured_branch_is_the_one_that_is_pushed_to(guide):
     assert 'pytorch_model.bin' not in guide.api.list_repo_files(MODEL)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('included', ['true', 'false'])
 def test_the_machine_is_described_when_that_is_configured(guide, included):
     path = guide.path / 'configs' / 'huggingface_config.yaml'

@@ -800,6 +800,7 @@ def test_pushes_by_path_and_commits_lose_nothing_of_each_other(hub, path, tmp_pa
     assert is_sound(path)
 
 
+@pytest.mark.heavy
 def test_a_ref_that_is_locked_for_long_is_412(hub, path):
     (path / 'refs' / 'heads' / 'main.lock').touch()
     assert (commit(hub, file('a')).status, squash(hub).status, files(path)) == (412, 409, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -187,6 +188,7 @@ def test_huggingface_hub_raises_the_error_that_the_code_names(hub, api):
         api.model_info('local/x')
 
 
+@pytest.mark.heavy
 def test_huggingface_hub_sends_an_object_again_after_429(hub, basic):
     hub.fail('PUT', 429, headers={'Retry-After': '1'})
     basic.upload_file(path_or_fileobj=os.urandom(MB), path_in_repo='model.bin', repo_id='local/x')
@@ -273,6 +275,7 @@ def test_a_client_that_reads_no_answer_while_it_sends_sees_the_status(hub, size)
     assert call(hub, 'PUT', '/x', body=bytes(size)).status == 503
 
 
+@pytest.mark.heavy
 def test_git_lfs_sends_an_object_of_90_MB_again_after_503(hub, work):
     (work / 'large.bin').write_bytes(bytes(90 * MB))
     git('add', '-A', cwd=work)
@@ -523,4 +526,4 @@ def test_no_token_and_no_signature_is_remembered(hub, work, api):
     remembered = repr(hub.requests())
     assert hub.token not in remembered and 'sealed' not in remembered
     assert 'Basic ' not in remembered and 'Bearer ' not in remembered
-    assert {part[:4] for part in remembered.split('signature=')[1:]} == {"***'"}
+    assert not re.search(r'signature=(?!\*)', remembered)

@@ -260,6 +260,7 @@ def test_a_pushed_commit_is_there(work):
     assert work.remote('rev-parse', 'main') == work.git('rev-parse', 'HEAD')
 
 
+@pytest.mark.heavy
 def test_a_push_of_ten_thousand_files_takes_seconds(work):
     work.commit({f'{number % 100}/{number}.txt': f'file {number}\n' for number in range(10_000)})
     started = time.monotonic()
@@ -535,6 +536,7 @@ def test_a_tag_with_a_message_that_is_too_long_is_refused(work):
     assert f'remote:   - tag {work.git("rev-parse", "v1.0.0")} (ref: refs/tags/v1.0.0)' in said
 
 
+@pytest.mark.heavy
 def test_a_folder_of_too_many_files_is_refused(work):
     blob = work.git('rev-parse', 'HEAD:config.json')
     number = TREE_MAX // 256
@@ -775,6 +777,7 @@ def _push_head(hub, length):
     )
 
 
+@pytest.mark.heavy
 def test_a_push_that_breaks_off_leaves_nothing(hub, work):
     new = work.commit({f'{number}.txt': base64.b64encode(os.urandom(40_000)) for number in range(150)})
     old = work.remote('rev-parse', 'main')
@@ -809,6 +812,7 @@ def test_a_push_that_falls_silent_is_ended(hub, work, monkeypatch):
         until(lambda: not processes(work.repo), 'git goes on')
 
 
+@pytest.mark.heavy
 def test_a_fetch_whose_answer_is_not_taken_is_ended(hub, work, monkeypatch):
     work.commit({f'{n}.txt': base64.b64encode(os.urandom(5_000_000)) for n in range(4)})
     work.git('push', '-q', 'origin', 'main')
@@ -874,6 +878,7 @@ def test_what_a_push_to_a_killed_server_leaves_is_swept_away(tmp_path):
     clone.remote('fsck', '--full', '--strict')
 
 
+@pytest.mark.heavy
 def test_who_hangs_up_in_a_clone_ends_gits_processes(hub, work):
     work.commit({f'{number}.txt': base64.b64encode(os.urandom(3_000_000)) for number in range(6)})
     work.git('push', '-q', 'origin', 'main')

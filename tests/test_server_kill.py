@@ -173,6 +173,7 @@ def bytes_in(root):
     return sum(path.stat().st_size for path in Path(root).rglob('*') if path.is_file())
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('way', WAYS)
 def test_sigkill_in_the_middle_leaves_what_was_acknowledged_and_nothing_half(
     way, root, acknowledged, tmp_path

@@ -231,6 +231,7 @@ def test_no_host_brings_it_down(served, host, path):
         assert 200 <= int(sock.recv(BLOCK).split()[1]) < 500
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     'what', ['/api/models/local/long/commits/main', '/local/long/commits/main', '/local/long']
 )

@@ -127,6 +127,7 @@ def test_a_file_that_changes_once_arrives_as_it_is_then(mirror, folder, host, re
     mirror.assert_whole()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('moment', BETWEEN)
 def test_a_file_that_changes_again_stops_the_push(mirror, folder, host, remote, moment, tmp_path):
     mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0')

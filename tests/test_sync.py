@@ -279,6 +279,43 @@ def test_a_secret_stops_everything_before_anything_leaves(mirror, folder, projec
     assert not mirror.remote.exists() and not configs.path.exists()
 
 
+def test_an_unsafe_pickle_in_the_results_stops_everything_before_anything_leaves(
+    mirror, folder, configs, tmp_path
+):
+    (tmp_path / 'scores.pkl').write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    done = sync(mirror, folder, '--experiment', 'baseline', '--results', 'scores.pkl', code=8)
+    assert 'experiments/baseline/scores.pkl' in done.err
+    assert not mirror.remote.exists() and not configs.path.exists()
+
+
+def test_a_secret_far_down_in_long_results_stops_everything_before_anything_leaves(
+    mirror, folder, configs, tmp_path
+):
+    (tmp_path / 'log.txt').write_text('step\n' * 4_000_000 + TOKEN)
+    done = sync(mirror, folder, '--experiment', 'baseline', '--results', 'log.txt', code=8)
+    assert 'experiments/baseline/log.txt' in done.err
+    assert not mirror.remote.exists() and not configs.path.exists()
+
+
+def test_results_named_as_the_configuration_stop_everything_before_anything_leaves(
+    mirror, folder, configs, tmp_path
+):
+    (tmp_path / 'res').mkdir()
+    (tmp_path / 'res' / 'config.yaml').write_text('a: 1\n')
+    args = ('--experiment', 'baseline', '--results', 'res/config.yaml')
+    done = sync(mirror, folder, *args, code=2)
+    assert 'the name of another file of the experiment' in done.err
+    assert not mirror.remote.exists() and not configs.path.exists()
+
+
+def test_the_folder_of_another_experiment_stops_everything_before_anything_leaves(mirror, folder):
+    sync(mirror, folder, '--experiment', 'baseline', '--tag', 'v1.0.0')
+    folder.write('model.bin', b'\1' * 500)
+    done = sync(mirror, folder, '--experiment', 'Baseline', '--tag', 'v9.0.0', code=6)
+    assert "is the experiment 'baseline'" in done.err
+    assert mirror.tags() == ['v1.0.0']
+
+
 def test_what_is_no_secret_can_be_let_through(mirror, folder, project, configs):
     project.write_text(f'wandb: {{key: {TOKEN}}}\n{CONFIG}')
     sync(mirror, folder, '--experiment', 'baseline', '--allow-secrets')
@@ -308,6 +345,7 @@ def test_a_variable_in_the_configuration_is_kept_as_it_is_written(
 # -- what goes wrong
 
 
+@pytest.mark.heavy
 def test_without_a_network_both_wait_and_resume_sends_them(mirror, folder, project, hub):
     env = on_hub(project, hub)
     hub.fail('*', 503, times=1000)
@@ -319,6 +357,15 @@ def test_without_a_network_both_wait_and_resume_sends_them(mirror, folder, proje
     assert [(one['name'], one['version']) for one in experiments(mirror, env=env)] == [('baseline', 'v1.0.0')]
 
 
+def test_what_waits_is_known_by_the_folder_of_the_model(mirror, folder, project, hub):
+    env = on_hub(project, hub)
+    hub.fail('*', 503, times=1000)
+    sync(mirror, folder, '--experiment', 'baseline', code=7, env=env)
+    waiting = mirror.run('status', '--json', code=0, env=env).json
+    assert {one['folder'] for one in waiting} == {str(folder.path.resolve())}
+
+
+@pytest.mark.heavy
 def test_without_a_network_the_same_again_sends_them(mirror, folder, project, hub):
     env = on_hub(project, hub)
     hub.fail('*', 503, times=1000)
@@ -328,6 +375,7 @@ def test_without_a_network_the_same_again_sends_them(mirror, folder, project, hu
     assert {done['model']['status'], done['experiment']['status']} == {'pushed'}
 
 
+@pytest.mark.heavy
 def test_two_experiments_that_wait_both_arrive(mirror, folder, project, hub):
     env = on_hub(project, hub)
     hub.fail('*', 503, times=1000)
@@ -350,6 +398,7 @@ def test_when_only_the_configurations_fail_the_model_is_there(mirror, folder, pr
     assert [one['name'] for one in mirror.run('list-versions', '--json', code=0, env=env).json] == ['v1.0.0']
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     'where',
     [
@@ -380,6 +429,43 @@ def test_one_of_two_remotes_that_fails_leaves_the_other_done(mirror, folder, pro
     done = mirror.run('sync', folder, *args, code=9, env=env)
     assert [one['experiment']['status'] for one in done.json] == ['failed', 'pushed']
     assert [one['model']['status'] for one in done.json] == ['pushed', 'pushed']
+
+
+def on_both(mirror, folder, *args, code, env, tmp_path):
+    """Sync with the Hub over HTTP and with a local Hub of its own; returns the whole result."""
+    env['HFMIRROR_HOME'] = str(tmp_path / 'other')
+    both = ('--remote', 'hub', '--remote', 'local', '--experiment', 'baseline', '--tag', 'v1.0.0')
+    return mirror.run('sync', folder, *both, *args, code=code, env=env)
+
+
+def test_a_secret_in_the_model_ends_with_the_same_code_on_two_remotes(mirror, folder, project, hub, tmp_path):
+    folder.write('notes.txt', TOKEN)
+    done = on_both(mirror, folder, code=8, env=on_hub(project, hub), tmp_path=tmp_path)
+    assert '2 of 2 targets are not done; see above.' in done.err
+    assert done.err.count('Nothing was sent') == 2
+
+
+def test_one_of_two_remotes_that_waits_ends_as_a_push_does(mirror, folder, project, hub, tmp_path):
+    env = on_hub(project, hub)
+    hub.fail('*', 503, times=1000)
+    done = on_both(mirror, folder, code=9, env=env, tmp_path=tmp_path)
+    assert '1 of 2 targets are not done; see above.' in done.err
+
+
+def test_of_an_experiment_that_failed_it_is_not_said_where_it_is(mirror, folder, project, hub, tmp_path):
+    env = on_hub(project, hub)
+    hub.fail('* tiny-model-configs', 403, times=1000)
+    done = on_both(mirror, folder, code=9, env=env, tmp_path=tmp_path)
+    assert done.out.count('  experiment baseline: ') == 1
+    assert f'experiment baseline: {hub.endpoint}' not in done.out
+
+
+def test_what_failed_has_no_address(mirror, folder, project, hub, tmp_path):
+    env = on_hub(project, hub)
+    hub.fail('* tiny-model-configs', 403, times=1000)
+    done = on_both(mirror, folder, '--json', code=9, env=env, tmp_path=tmp_path).json
+    assert [one['config_url'] is None for one in done] == [True, False]
+    assert [one['results_url'] is None for one in done] == [True, False]
 
 
 def test_beside_a_repository_on_a_git_host_there_has_to_be_another_one(mirror, folder, tmp_path, project):
@@ -413,6 +499,7 @@ def test_a_model_that_is_there_is_told_when_its_experiment_is_not(mirror, folder
     assert 'local/tiny-model on hub: v1.0.0 is there; its experiment is not yet' in done.err
 
 
+@pytest.mark.heavy
 def test_two_syncs_at_once_both_arrive(mirror, folder, project, hub, tmp_path):
     env = {**os.environ, **on_hub(project, hub)}
     sync(mirror, folder, '--experiment', 'zero', '--tag', 'v1.0.0', env=env)
@@ -458,6 +545,7 @@ def three(mirror, folder):
         sync(mirror, folder, '--experiment', name)
 
 
+@pytest.mark.heavy
 def test_experiments_are_sorted_by_a_metric(mirror, three):
     def names(*args):
         return [one['name'] for one in experiments(mirror, *args)]
@@ -467,12 +555,14 @@ def test_experiments_are_sorted_by_a_metric(mirror, three):
     assert names('--sort', 'accuracy', '--reverse', '--limit', '1') == ['one']
 
 
+@pytest.mark.heavy
 def test_the_table_shows_version_metrics_date_and_code(mirror, three, tmp_path):
     lines = mirror.run('list-experiments', '--sort', 'loss', code=0).out.splitlines()
     assert lines[0].split() == ['NAME', 'VERSION', 'METRICS', 'DATE', 'CODE', 'MODEL']
     assert lines[1].split()[:4] == ['one', 'v0.1.0', 'eval_loss=0.3', 'eval_accuracy=0.7']
 
 
+@pytest.mark.heavy
 def test_a_metric_that_no_experiment_has_is_an_error(mirror, three):
     done = mirror.run('list-experiments', '--sort', 'f1', code=2)
     assert 'There are: accuracy, loss' in done.err

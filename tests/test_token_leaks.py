@@ -122,6 +122,7 @@ def test_the_search_finds_what_it_looks_for(hub):
     assert leaks(b'x' + header, hub.token) and leaks(b'x' + hub.token.encode(), hub.token)
 
 
+@pytest.mark.heavy
 def test_a_release_and_all_that_is_asked_of_it(place):
     place.push()
     for args in (['list-versions'], ['verify'], ['pull', '--to', 'got'], ['status'], ['whoami'], ['doctor']):

@@ -222,6 +222,26 @@ def test_the_same_settings_make_the_same_model(project):
     assert checksums(project.model) == before
 
 
+def test_the_epoch_that_is_kept_is_the_one_with_the_best_metric(project):
+    # So small and so fast that the epochs with the most right and with the least loss are not the same.
+    small = {'vocabulary_size': 20, 'hidden_size': 8}
+    project.configure(training={'epochs': 8, 'learning_rate': 0.1}, model=small)
+    rows = re.findall(
+        r'epoch +(\d+)/.*validation loss (\S+)  accuracy (\S+)', project.train('--skip-hf-sync').stderr
+    )
+    best = max(rows, key=lambda row: (float(row[2]), -float(row[1])))
+    least = min(rows, key=lambda row: float(row[1]))
+    assert best != least  # otherwise it would not matter
+    assert project.results()['epoch'] == int(best[0])
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='modes are of other systems')
+def test_others_may_read_data_and_model(project):
+    project.train('--skip-hf-sync')
+    paths = [*(project.path / 'mcp_dataset').iterdir(), *project.model.iterdir()]
+    assert {path.stat().st_mode & 0o777 for path in paths} == {0o644}
+
+
 def test_the_model_can_be_asked(project):
     project.train('--skip-hf-sync', '--epochs', 8)
     done = project.script('tool_classifier.py', 'mcp_finetuned_model', 'will it rain in Oslo tomorrow')
@@ -267,6 +287,30 @@ def test_a_wrong_setting_of_the_example_ends_it_before_it_trains(project, sectio
     assert not project.model.exists()
 
 
+@pytest.mark.parametrize(
+    ('text', 'place'),
+    [
+        ('training:\n  epochs: 3\n wrong: [1\n', '3:2: '),
+        ('training: {epochs: 1, epochs: 2}\n', '1:23: '),
+        ('training: \x00\n', ' '),
+        ('training: 2024-99-99\n', ' '),
+        ('[' * 5000, ' '),
+    ],
+)
+def test_a_project_file_that_is_no_yaml_is_told_in_one_line(project, text, place):
+    (project.path / 'config.yaml').write_text(text)
+    (line,) = project.train(code=2).stderr.splitlines()
+    assert line.startswith(f'error: config.yaml:{place}not valid YAML: ')
+
+
+def test_a_folder_that_cannot_be_written_ends_it_before_it_trains(project):
+    (project.path / 'file').write_text('')
+    project.configure(training={'output_dir': 'file/model'})
+    done = project.train(code=2)
+    assert 'file/model/eval_results.json: cannot be written' in done.stderr
+    assert 'epoch' not in done.stderr
+
+
 def test_a_project_file_that_is_missing_is_named(project):
     done = project.script('train_mcp_model.py', '--config', 'nowhere.yaml', code=2)
     assert 'nowhere.yaml: no such file' in done.stderr
@@ -299,12 +343,14 @@ def test_an_experiment_and_a_version_can_be_named(project, online, tmp_path):
     assert any(name.startswith('experiments/optimized/') for name in files(tmp_path, 'local/mcp-configs'))
 
 
+@pytest.mark.heavy
 def test_more_training_makes_the_next_version(project, online, tmp_path):
     project.train()
     project.train('--epochs', 4)
     assert tags(tmp_path) == ['v0.1.0', 'v0.2.0']
 
 
+@pytest.mark.heavy
 def test_the_same_training_again_makes_no_version(project, online, tmp_path):
     project.train()
     project.train()
@@ -348,6 +394,17 @@ def test_a_model_that_is_not_good_enough_is_not_published(project, online):
     assert online.requests('*') == []
 
 
+def test_a_project_that_publishes_nothing_says_that_before_it_asks_how_good_the_model_is(project, online):
+    project.configure(training={'epochs': 1, 'sync_above_accuracy': 0.999}, huggingface={'auto_sync': False})
+    done = project.train()
+    assert 'Not published: huggingface.auto_sync is off.' in done.stderr
+
+
+def test_what_is_not_uploaded_has_no_address(project, online):
+    project.configure(huggingface={'upload_items': ['model']})
+    assert 'config_url: -\nresults_url: -\n' in project.train().stdout
+
+
 def test_a_model_that_is_good_enough_is_published(project, online, tmp_path):
     project.configure(training={'epochs': 12, 'sync_above_accuracy': 0.8})
     project.train()
@@ -380,6 +437,12 @@ def test_without_a_token_the_release_is_kept_in_the_local_hub(project, tmp_path)
     assert files(tmp_path, 'local/mcp-configs')
 
 
+def test_that_there_is_no_token_is_shown_where_only_warnings_are(project):
+    assert (
+        project.train(LOG_LEVEL='WARNING').stderr == 'WARNING: HF_TOKEN not found in environment variables.\n'
+    )
+
+
 def test_without_a_token_and_without_a_name_the_release_is_kept_too(project, tmp_path):
     project.configure(model_name=None)
     project.train()
@@ -399,6 +462,7 @@ def test_a_hub_that_fails_in_the_middle_does_not_make_training_fail(project, onl
     assert tags(tmp_path) == []
 
 
+@pytest.mark.heavy
 def test_what_waits_is_sent_by_the_next_run(project, online, tmp_path):
     online.fail('POST /git-receive-pack', 503)
     project.train()
@@ -415,6 +479,20 @@ def test_without_a_network_the_release_waits_and_training_has_succeeded(project,
     assert 'v0.1.0' in json.dumps(waiting)
 
 
+def test_without_a_network_and_a_namespace_nothing_waits_and_the_warning_says_how_it_would(project, mirror):
+    project.configure(model_name='mcp')
+    done = project.train(**NOBODY)
+    assert 'or yourself with HF_USERNAME; then the release can wait' in done.stderr
+    assert mirror.run('status', '--json', code=0, cwd=project.path, env=NOBODY).json == []
+
+
+def test_without_a_network_the_release_of_a_configured_user_waits(project, mirror):
+    project.configure(model_name='mcp', huggingface={'user': {'username': 'ada'}})
+    project.train(**NOBODY)
+    waiting = mirror.run('status', '--json', code=0, cwd=project.path, env=NOBODY).json
+    assert 'ada/mcp' in json.dumps(waiting)
+
+
 def test_a_token_that_is_refused_does_not_make_training_fail(project, online):
     wrong = 'hf_' + 'b' * 34
     done = project.train(HF_TOKEN=wrong)
@@ -423,6 +501,7 @@ def test_a_token_that_is_refused_does_not_make_training_fail(project, online):
     assert project.results()['accuracy'] > 0
 
 
+@pytest.mark.heavy
 def test_the_command_that_is_shown_finishes_what_failed(project, online, tmp_path):
     shown = project.train(HF_TOKEN='hf_' + 'b' * 34).stderr
     command = shlex.split(shown.partition('To finish: ')[2].splitlines()[0])
@@ -472,11 +551,13 @@ def shell(bare_project):
     return lambda *args, **kwargs: bare_project.run('bash', SCRIPTS / 'run_training.sh', *args, **kwargs)
 
 
+@pytest.mark.heavy
 def test_run_training_does_it_all(bare_project, shell, online, tmp_path):
     shell()
     assert tags(tmp_path) == ['v0.1.0']
 
 
+@pytest.mark.heavy
 def test_run_training_takes_the_config_and_the_flags_of_the_document(bare_project, shell, online, tmp_path):
     bare_project.configure(
         file='custom_config.yaml', huggingface={'enabled': False}, model_name='local/custom'

@@ -113,6 +113,7 @@ def recorded(path, log, command):
 # -- in parts
 
 
+@pytest.mark.heavy
 def test_a_large_file_goes_in_parts_and_arrives_whole(served, mirror, large):
     (done,) = push(mirror, large)
     assert done['status'] == 'pushed'

@@ -179,6 +179,48 @@ def test_text_that_cannot_be_learned_is_refused(tmp_path, content, said):
     assert said in train('--text', 'text.txt', code=2).err
 
 
+@pytest.mark.skipif(sys.platform == 'win32', reason='modes are of other systems')
+def test_others_may_read_the_checkpoint(checkpoint):
+    train()
+    assert checkpoint.stat().st_mode & 0o777 == 0o644
+
+
+def test_checkpoint_that_cannot_be_written_is_refused_before_training(tmp_path):
+    (tmp_path / 'file').write_text('')
+    done = train('--out', 'file/model.pth', code=2)
+    assert 'file/model.pth: cannot be written' in done.err
+    assert 'step' not in done.err
+
+
+@pytest.mark.parametrize('script', ['train_transformer', 'push_to_huggingface'])
+def test_without_torch_the_way_to_install_it_is_told(script):
+    args = ('--mode', 'train') if script == 'train_transformer' else ('--repo_name', REPO)
+    program = (
+        'import runpy, sys; sys.modules["torch"] = None; sys.path.insert(0, sys.argv[1]); '
+        'path = sys.argv[1] + "/" + sys.argv[2] + ".py"; del sys.argv[:2]; runpy.run_path(path, run_name="__main__")'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', program, SCRIPTS, script, *args],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert 'pip install torch safetensors' in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize('temperature', ['nan', 'inf', '-inf', '-1'])
+def test_temperature_that_is_none_is_refused(checkpoint, temperature):
+    done = run('train_transformer', '--mode', 'generate', '--temperature', temperature, code=2)
+    assert 'is no temperature' in done.err
+
+
+@pytest.mark.parametrize('temperature', ['1e-320', '1e-6', '1e300'])
+def test_any_other_temperature_is_taken(checkpoint, temperature):
+    run('train_transformer', '--mode', 'generate', '--temperature', temperature, '--length', 9)
+
+
 def test_measuring_again_gives_what_training_gave(checkpoint, trained):
     again = run('train_transformer', '--mode', 'test').out
     assert [line for line in trained[1].splitlines() if line.startswith('eval_')] == again.splitlines()
@@ -266,6 +308,15 @@ def test_example_takes_prompt_length_and_version(published, example):
     assert len(printed) == len('My heart') + 20 + 1
 
 
+@pytest.mark.parametrize('temperature', ['nan', 'inf', '-1'])
+def test_example_refuses_a_temperature_that_is_none(tmp_path, temperature):
+    program = writing.usage_example(REPO, Definition(SCRIPTS / 'encoder_decoder_transformer.py', Namespace))
+    command = [sys.executable, '-c', program, f'--temperature={temperature}']
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"argument --temperature: invalid temperature value: '{temperature}'" in done.stderr
+
+
 def test_example_leaves_folder_and_cache_of_downloads_clean(published, example):
     as_stranger(published, sys.executable, 'usage_example.py', cwd=example)
     assert list(example.iterdir()) == [example / 'usage_example.py']
@@ -273,10 +324,7 @@ def test_example_leaves_folder_and_cache_of_downloads_clean(published, example):
 
 
 def test_snippets_of_the_card_run(published, tmp_path):
-    shell, *python = re.findall(r'```(?:sh|python)\n(.*?)```', published.card, re.DOTALL)[:3]
-    assert shell.startswith('git clone')
-    as_stranger(published, 'git', 'lfs', 'install', '--skip-repo', cwd=tmp_path)
-    as_stranger(published, *shell.split(), cwd=tmp_path)
+    python = re.findall(r'```python\n(.*?)```', published.card, re.DOTALL)[:2]
     (tmp_path / 'load.py').write_text('\n'.join(python))
     assert as_stranger(published, sys.executable, 'load.py', cwd=tmp_path).strip()
 
@@ -438,6 +486,15 @@ def test_without_a_token_the_release_is_stored_on_this_machine(push, tmp_path):
     assert set(FILES) < set(git('ls-tree', '--name-only', 'main', cwd=remote).split())
 
 
+def test_that_there_is_no_token_is_shown_where_only_warnings_are(push):
+    done = push(env={'HF_TOKEN': '', 'LOG_LEVEL': 'WARNING'})
+    assert done.err == 'WARNING: HF_TOKEN not found in environment variables.\n'
+
+
+def test_the_hub_by_name_without_a_token_is_an_error(push):
+    assert 'hf auth login' in push('--remote', 'hub', env={'HF_TOKEN': ''}, code=4).err
+
+
 def test_configuration_says_where_to_and_what_the_card_says(push, tmp_path):
     (tmp_path / 'config.yaml').write_text(
         'huggingface:\n  remotes: [local]\n  model_card:\n    license: mit\n    tags: [verses]\n'
@@ -570,6 +627,28 @@ def test_training_without_a_token_stores_the_release_here(mirror):
     assert 'v0.1.0' in mirror.run('list-versions', code=0).out
 
 
+def test_wrong_token_is_told_before_training(online):
+    done = train('--push_to_hf', '--hf_username', 'local', env={**online, 'HF_TOKEN': 'hf_' + 'x' * 34})
+    before, _, _ = done.err.partition('step 3 of 3')
+    assert 'was not accepted (HTTP 401)' in before
+    assert 'The model will be trained all the same' in before
+
+
+@pytest.mark.parametrize(
+    ('env', 'config', 'code'),
+    [({'HF_TOKEN': 'two words'}, '', 4), ({}, 'huggingface: {remote: [local]}\n', 2)],
+    ids=['token', 'configuration'],
+)
+def test_what_keeps_it_from_being_published_is_refused_before_training(online, tmp_path, env, config, code):
+    (tmp_path / 'config.yaml').write_text(config)
+    train('--push_to_hf', env={**online, **env}, code=code)
+    assert not (tmp_path / 'transformer_model.pth').exists()
+
+
+def test_name_of_somebody_else_than_the_user_is_refused(push):
+    assert 'Give one of them' in push('--repo_name', 'alice/x', '--username', 'bob', code=2).err
+
+
 def test_name_that_cannot_be_is_refused_before_training(tmp_path):
     done = train('--push_to_hf', '--hf_repo_name', 'my model', code=2)
     assert 'blanks are not allowed' in done.err
@@ -611,6 +690,13 @@ def test_weights_of_any_shape_are_the_same_in_both_files(tmp_path, change):
         assert {name: tensor.tolist() for name, tensor in found.items()} == {
             name: tensor.tolist() for name, tensor in state.items()
         }
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='modes are of other systems')
+def test_both_weight_files_may_be_read_by_the_same_people(tmp_path, trained):
+    folder = written(loaded(trained[0])['model_state_dict'], tmp_path / 'release')
+    modes = {(folder / name).stat().st_mode for name in ('model.safetensors', 'pytorch_model.bin')}
+    assert len(modes) == 1
 
 
 def test_weights_that_safetensors_cannot_hold_are_told(tmp_path):

@@ -101,6 +101,7 @@ def test_a_git_object_that_is_damaged_is_found_by_reading_them(mirror, released)
     assert 'fsck' in done.err and str(mirror.remote) in done.err and 'Traceback' not in done.err
 
 
+@pytest.mark.heavy
 def test_what_the_remote_lost_comes_back_with_the_next_push(mirror, released):
     remote_object(mirror, released).unlink()
     mirror.push(released)
@@ -176,6 +177,7 @@ def test_a_commit_that_the_remote_lost_is_an_error_and_not_a_crash(mirror, relea
     assert done.code != 0 and 'this is not an error hfmirror knows' not in done.err, done.err
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('name', ['v9.9.9', 'v1.0.1', 'nonsense', '--', ''])
 def test_a_version_that_is_not_there_is_not_found(mirror, released, name):
     done = mirror.run('verify', '--remote', 'local', '--repo', mirror.repo, '--', name)
@@ -215,6 +217,7 @@ def test_a_remote_at_a_path_keeps_its_objects_where_its_configuration_says(mirro
     mirror.run('verify', 'v1.0.0', *where, '--content', code=0)
 
 
+@pytest.mark.heavy
 def test_behind_a_network_the_lfs_server_is_asked_for_every_object(mirror, folder, tmp_path):
     with GitHost(tmp_path / 'host') as host:
         remote = host.create('me/x')

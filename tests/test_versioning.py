@@ -25,6 +25,7 @@ def configure(tmp_path, text):
     (tmp_path / 'config.yaml').write_text(f'huggingface:\n  versioning:\n{text}')
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ('level', 'first', 'second'),
     [('major', 'v1.0.0', 'v2.0.0'), ('minor', 'v0.1.0', 'v0.2.0'), ('patch', 'v0.0.1', 'v0.0.2')],
@@ -35,6 +36,7 @@ def test_bump_from_nothing_and_from_something(mirror, folder, level, first, seco
     assert mirror.tags() == [first, second]
 
 
+@pytest.mark.heavy
 def test_a_bump_counts_from_the_highest_version_not_from_the_last(mirror, folder):
     push_new(mirror, folder, '--tag', 'v2.0.0')
     push_new(mirror, folder, '--tag', 'v1.9.0')
@@ -42,12 +44,14 @@ def test_a_bump_counts_from_the_highest_version_not_from_the_last(mirror, folder
     assert push_new(mirror, folder, '--bump', 'patch') == 'v10.0.1'
 
 
+@pytest.mark.heavy
 def test_without_an_option_it_is_the_next_minor_version(mirror, folder):
     assert push_new(mirror, folder) == 'v0.1.0'
     push_new(mirror, folder, '--tag', 'v3.4.5')
     assert push_new(mirror, folder) == 'v3.5.0'
 
 
+@pytest.mark.heavy
 def test_the_configuration_says_what_is_counted(mirror, folder, tmp_path):
     configure(tmp_path, '    auto_increment: patch\n')
     assert push_new(mirror, folder) == 'v0.0.1'
@@ -194,6 +198,7 @@ def test_the_commit_tells_the_change_of_the_metrics(mirror, folder):
     assert '+0.04' in message
 
 
+@pytest.mark.heavy
 def test_the_list_is_newest_first_and_latest_is_no_pre_release(mirror, folder):
     # Each newer and higher than the one before: two that are tagged in one second are ordered by version.
     tags = ['v1.0.0-alpha', 'v1.0.0-rc.2', 'v1.0.0-rc.10', 'v1.0.0', 'v1.1.0-rc.1']
@@ -261,6 +266,7 @@ ODD = [
 ]
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(sys.platform == 'win32', reason='Windows has no such names')
 @pytest.mark.parametrize('name', ODD, ids=ascii)
 def test_odd_names_arrive_and_are_lfs_when_binary(mirror, folder, name, tmp_path):
@@ -280,6 +286,7 @@ def test_odd_names_arrive_and_are_lfs_when_binary(mirror, folder, name, tmp_path
     assert git('status', '--porcelain', cwd=clone) == ''
 
 
+@pytest.mark.heavy
 def test_an_empty_file_arrives(mirror, folder, tmp_path):
     for name in ('empty.txt', 'empty.bin', 'empty.safetensors'):
         folder.write(name, b'')
@@ -300,6 +307,7 @@ def test_an_executable_file_stays_one(mirror, folder):
     assert mirror.git('ls-tree', 'main', 'config.json').startswith('100644')
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(sys.platform == 'win32', reason='Windows has no such bit')
 def test_an_executable_file_stays_one_in_a_release_that_waited(mirror, folder, tmp_path):
     from tests.support.githost import GitHost
@@ -318,6 +326,7 @@ def test_an_executable_file_stays_one_in_a_release_that_waited(mirror, folder, t
     assert mirror.git('ls-tree', 'main', 'run.sh').startswith('100755')
 
 
+@pytest.mark.heavy
 def test_a_text_file_of_10_mib_goes_to_lfs(mirror, folder):
     line = b'a line of text that is long enough to be read\n'
     big = line * (10 * 1024 * 1024 // len(line) + 1)
@@ -329,6 +338,7 @@ def test_a_text_file_of_10_mib_goes_to_lfs(mirror, folder):
     assert files['small.txt'] == big[: 10 * 1024 * 1024 - 1]
 
 
+@pytest.mark.heavy
 def test_many_files_need_few_lines_in_gitattributes(mirror, folder):
     mirror.push(folder, '--tag', 'v1.0.0')
     before = len(mirror.files()['.gitattributes'].splitlines())

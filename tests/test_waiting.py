@@ -75,6 +75,7 @@ def test_an_unreachable_remote_queues_the_release(mirror, folder, host, remote):
     assert 'v1.0.0' in mirror.run('status', code=0).out
 
 
+@pytest.mark.heavy
 def test_it_arrives_as_it_was_although_the_folder_was_overwritten_in_place(
     mirror, folder, host, remote, waiting, tmp_path
 ):
@@ -86,6 +87,7 @@ def test_it_arrives_as_it_was_although_the_folder_was_overwritten_in_place(
     mirror.assert_whole()
 
 
+@pytest.mark.heavy
 def test_it_arrives_although_the_folder_is_gone(mirror, folder, host, remote, waiting, tmp_path):
     shutil.rmtree(folder.path)
     host.start()
@@ -93,6 +95,7 @@ def test_it_arrives_although_the_folder_is_gone(mirror, folder, host, remote, wa
     assert waiting.items() <= arrived(mirror, remote, 'v2.0.0', tmp_path).items()
 
 
+@pytest.mark.heavy
 def test_it_arrives_although_the_clone_is_gone(mirror, folder, host, remote, waiting, tmp_path):
     overwrite(folder)
     shutil.rmtree(mirror.home / 'clones')
@@ -102,12 +105,14 @@ def test_it_arrives_although_the_clone_is_gone(mirror, folder, host, remote, wai
     assert waiting.items() <= arrived(mirror, remote, 'v2.0.0', tmp_path).items()
 
 
+@pytest.mark.heavy
 def test_nothing_of_it_is_left_when_it_has_arrived(mirror, host, remote, waiting):
     host.start()
     mirror.run('resume', code=0)
     assert [path for path in (mirror.home / 'outbox').rglob('*') if path.is_file()] == []
 
 
+@pytest.mark.heavy
 def test_the_next_push_sends_it_and_then_its_own(mirror, folder, host, remote, waiting, tmp_path):
     overwrite(folder)
     host.start()
@@ -118,6 +123,7 @@ def test_the_next_push_sends_it_and_then_its_own(mirror, folder, host, remote, w
     assert mirror.git('rev-list', '--count', 'v2.0.0..v2.1.0') == '1'
 
 
+@pytest.mark.heavy
 def test_the_next_push_of_the_same_folder_sends_it_and_makes_no_other(mirror, folder, host, remote, waiting):
     host.start()
     (done,) = mirror.push(folder, '--remote', remote)
@@ -125,12 +131,14 @@ def test_the_next_push_of_the_same_folder_sends_it_and_makes_no_other(mirror, fo
     assert mirror.tags() == ['v1.0.0', 'v2.0.0']
 
 
+@pytest.mark.heavy
 def test_a_push_of_the_same_folder_while_it_waits_queues_no_second_one(mirror, folder, remote, waiting):
     for option in (['--tag', 'v2.0.0'], []):
         mirror.push(folder, '--remote', remote, *option, code=7)
         assert waiting_names(mirror) == ['v2.0.0']
 
 
+@pytest.mark.heavy
 def test_several_wait_in_order_and_arrive_in_order(mirror, folder, host, remote, waiting, tmp_path):
     overwrite(folder)
     folder.write('third.bin', b'\3' * 300)
@@ -148,6 +156,7 @@ def test_several_wait_in_order_and_arrive_in_order(mirror, folder, host, remote,
     mirror.assert_whole()
 
 
+@pytest.mark.heavy
 def test_resume_while_the_remote_is_still_away(mirror, remote, waiting):
     mirror.run('resume', code=7)
     mirror.run('resume', code=7)
@@ -159,6 +168,7 @@ def test_resume_with_nothing_to_do(mirror):
     assert mirror.run('resume', '--json', code=0).json == []
 
 
+@pytest.mark.heavy
 def test_drop_forgets_it(mirror, host, remote, waiting):
     (row,) = mirror.run('status', '--json', code=0).json
     mirror.run('resume', '--drop', row['id'], code=0)
@@ -169,12 +179,14 @@ def test_drop_forgets_it(mirror, host, remote, waiting):
     assert mirror.tags() == ['v1.0.0']
 
 
+@pytest.mark.heavy
 def test_drop_of_something_that_does_not_wait(mirror, waiting):
     done = mirror.run('resume', '--drop', '4711', code=5)
     assert '4711' in done.err
     assert waiting_names(mirror) == ['v2.0.0']
 
 
+@pytest.mark.heavy
 def test_made_offline_before_the_remote_was_ever_seen(mirror, folder, host, remote, tmp_path):
     host.stop()
     mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0', code=7)
@@ -192,6 +204,7 @@ def test_made_offline_before_the_remote_was_ever_seen(mirror, folder, host, remo
     mirror.assert_whole()
 
 
+@pytest.mark.heavy
 def test_the_tag_was_taken_meanwhile(mirror, host, remote, waiting, tmp_path):
     Person(mirror.remote, tmp_path / 'person').pushes({'LICENSE': 'MIT\n'}, tag='v2.0.0')
     before = mirror.git('for-each-ref')
@@ -228,6 +241,7 @@ def test_a_disk_without_room_for_the_copy_says_so(mirror, folder, links_only):
     assert f'leave {folder} as it is' in mirror.run('status', code=0).out
 
 
+@pytest.mark.heavy
 @posix
 def test_a_release_without_a_copy_arrives_when_the_folder_was_left_alone(
     mirror, folder, host, remote, links_only, tmp_path
@@ -237,6 +251,7 @@ def test_a_release_without_a_copy_arrives_when_the_folder_was_left_alone(
     assert folder.checksums().items() <= arrived(mirror, remote, 'v1.0.0', tmp_path).items()
 
 
+@pytest.mark.heavy
 @posix
 def test_a_release_without_a_copy_is_not_sent_when_the_folder_was_overwritten(
     mirror, folder, host, links_only
@@ -249,6 +264,7 @@ def test_a_release_without_a_copy_is_not_sent_when_the_folder_was_overwritten(
     assert mirror.objects() == set()
 
 
+@pytest.mark.heavy
 @posix
 def test_killed_while_it_only_had_links_and_then_overwritten(mirror, folder, host, remote, tmp_path):
     mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0')
@@ -267,6 +283,7 @@ def test_killed_while_it_only_had_links_and_then_overwritten(mirror, folder, hos
     mirror.assert_whole()
 
 
+@pytest.mark.heavy
 def test_retries_come_before_waiting(mirror, folder, host, remote, tmp_path):
     retry(tmp_path, 2)
     host.fail('POST /git-receive-pack', 503, times=2)
@@ -277,6 +294,7 @@ def test_retries_come_before_waiting(mirror, folder, host, remote, tmp_path):
     assert waiting_names(mirror) == ['v2.0.0']
 
 
+@pytest.mark.heavy
 def test_one_of_two_remotes_is_away(mirror, folder, host, remote):
     host.stop()
     mirror.push(folder, '--remote', remote, '--remote', 'local', '--tag', 'v1.0.0', code=9)
@@ -293,6 +311,7 @@ def test_status_with_nothing_waiting(mirror):
     assert mirror.run('status', code=0).out == ''
 
 
+@pytest.mark.heavy
 def test_an_unchanged_folder_is_not_called_done_while_the_remote_cannot_be_asked(
     mirror, folder, host, remote
 ):
@@ -306,6 +325,7 @@ def test_an_unchanged_folder_is_not_called_done_while_the_remote_cannot_be_asked
 # -- one that cannot be sent
 
 
+@pytest.mark.heavy
 def test_one_that_the_remote_refuses_is_named_by_every_later_push_with_how_to_drop_it(
     mirror, folder, host, remote
 ):
@@ -324,6 +344,7 @@ def test_one_that_the_remote_refuses_is_named_by_every_later_push_with_how_to_dr
     assert mirror.tags() == ['v2.0.0']
 
 
+@pytest.mark.heavy
 def test_one_whose_objects_went_with_a_dropped_one_moves_no_ref(mirror, folder, host, remote, waiting):
     folder.write('config.json', '{"hidden_size": 3}')
     mirror.push(folder, '--remote', remote, '--tag', 'v2.1.0', code=7)

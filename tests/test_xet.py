@@ -176,6 +176,7 @@ def test_client_that_remembers_chunks_goes_on_after_the_repository_was_made_anew
     assert store.has(content)
 
 
+@pytest.mark.heavy
 def test_two_clients_upload_the_same_file_at_once(hub, store, tmp_path):
     content = random(20 * MIB)
     with Client(hub, tmp_path / 'ada') as ada, Client(hub, tmp_path / 'bob') as bob:

@@ -15,8 +15,8 @@ class About(NamedTuple):
     """One release, for its card.
 
     ``version`` is None for a release without a tag. ``tree`` is what the release contains beside README.md; the folder's
-    files are in it below ``path_in_repo``. ``history`` has the earlier versions, newest first. ``url`` is where the
-    repository can be seen or cloned, None when that is nothing to tell others.
+    files are in it below ``path_in_repo``. ``history`` has the earlier versions, newest first. ``url`` is where
+    others clone the repository, None when they go by its name or cannot.
     """
 
     repo_id: str

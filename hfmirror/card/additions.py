@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
@@ -57,6 +58,11 @@ class Additions(NamedTuple):
             {**others.sections, **self.sections},
             {**others.links, **self.links},
         )
+
+    @property
+    def mark(self) -> str | None:
+        """Sixteen hex digits that stand for all of it, None for nothing."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:16] if self != NOTHING else None
 
     def added(self, facts: Facts) -> Facts:
         """Return ``facts`` with what stands in the front matter: the configured language and licence, tags and data sets besides."""

@@ -20,13 +20,21 @@ from hfmirror.readme.ownership import NAME, Generated, words
 
 _RESULTS = 100  # metrics in the front matter, which the Hub reads whole
 
-__all__ = ['About', 'render', 'source', 'transplant', 'words']
+__all__ = ['About', 'configured', 'render', 'source', 'transplant', 'words']
 
 
-def render(facts: Facts, about: About, *, base: str | None, source: str | None = None) -> str:
+def render(
+    facts: Facts,
+    about: About,
+    *,
+    base: str | None,
+    source: str | None = None,
+    configured: str | None = None,
+) -> str:
     """Return the README.md of the release: ``base`` with hfmirror's keys and regions brought up to date.
 
-    Without ``base`` the card begins from nothing. ``source`` is remembered in the card, for the function ``source``.
+    Without ``base`` the card begins from nothing. ``source`` and ``configured`` are remembered in the card, for the functions
+    of these names.
     The same arguments give the same text.
     Raises: CardError when the front matter or the markers of ``base`` are broken.
     """
@@ -42,9 +50,8 @@ def render(facts: Facts, about: About, *, base: str | None, source: str | None =
         if len(text.encode('utf-8', 'surrogatepass')) == size:
             break
         size = len(text.encode('utf-8', 'surrogatepass'))
-        text = ownership.merge(
-            base, Generated(keys, sections(facts, about, title=title, card_size=size), source)
-        )
+        made = sections(facts, about, title=title, card_size=size)
+        text = ownership.merge(base, Generated(keys, made, source, configured))
     return text
 
 
@@ -59,6 +66,11 @@ def transplant(ours: str, theirs: str) -> str:
 def source(text: str) -> str | None:
     """Return the mark that ``render`` was given for this card, None when it has none."""
     return regions.state(text, NAME).source
+
+
+def configured(text: str) -> str | None:
+    """Return the mark of what was configured for this card, None when nothing was."""
+    return regions.state(text, NAME).configured
 
 
 def _wants_title(base: str) -> bool:

@@ -92,7 +92,7 @@ def library(name: str) -> Any:
     except ModuleNotFoundError as e:
         package = name.partition('.')[0]
         raise errors.UsageError(
-            f"reading a checkpoint needs the package '{package}'. Install it: pip install torch safetensors"
+            f"checkpoints need the package '{package}'. Install it: pip install torch safetensors"
         ) from e
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from hfmirror import auth, output, place, publishing, target
+from hfmirror import errors, output, place, publishing, target
 from hfmirror.card.additions import Additions
 from hfmirror.checkpoints import reading, writing
 from hfmirror.checkpoints.writing import OWN_FILES, Definition
@@ -19,13 +19,11 @@ from hfmirror.publishing import Publication, Published
 if TYPE_CHECKING:
     from hfmirror.auth import Token
 
-_TAGS = ('pytorch', 'transformer', 'encoder-decoder', 'text-generation')
-
 
 class Wanted(NamedTuple):
     """A checkpoint, and what is to become of it. What is None or empty is as the configuration has it.
 
-    ``repo_name`` may have a namespace: then ``username`` does not count. ``folder`` is where the release is written, by
+    ``repo_name`` may have a namespace, which then counts. ``folder`` is where the release is written, by
     default beside the checkpoint.
     """
 
@@ -49,7 +47,7 @@ def publish(
 ) -> Published:
     """Release a checkpoint with the ``definition`` of its model. Without a token the local Hub takes the Hub's place.
 
-    Raises as ``reading.read``, ``writing.write`` and ``publishing.publish`` do.
+    That is only so where nobody has named the Hub among ``wanted.remotes``. Raises as ``reading.read``, ``writing.write`` and ``publishing.publish`` do.
     """
     checkpoint = reading.read(wanted.model_path)
     writing.require_fits(checkpoint, definition)
@@ -73,7 +71,15 @@ def publish(
 
 
 def check_name(repo_name: str, username: str | None) -> None:
-    """Raise UsageError when no repository can have the name, whoever ``username`` is while it is not known."""
+    """Raise UsageError when no repository can have the name, whoever ``username`` is while it is not known.
+
+    A name with a namespace is that of ``username``, where both are given.
+    """
+    namespace, slash, _ = repo_name.partition('/')
+    if slash and username and namespace.lower() != username.lower():
+        raise errors.UsageError(
+            f'--repo_name {repo_name}: is of {namespace}, and --username says {username}. Give one of them.'
+        )
     target.check_repo_id(repo_name if '/' in repo_name else f'{username or "me"}/{repo_name}')
 
 
@@ -83,12 +89,12 @@ def _remotes(wanted: Wanted, config: Config, token: Token | None) -> list[str]:
     remotes = config.remotes or ['hub']
     if token is not None or 'hub' not in remotes:
         return list(remotes)
-    output.say('WARNING: HF_TOKEN not found in environment variables.')
+    output.warn(publishing.NO_TOKEN, prefix='')
     output.say(
         'Storing the release in the local Hub on this machine instead (--remote local). '
         "To publish it, log in with 'hf auth login' and push the checkpoint again."
     )
-    return list(dict.fromkeys('local' if remote == 'hub' else remote for remote in remotes))
+    return publishing.without_token(remotes)
 
 
 def _repo_id(
@@ -97,20 +103,17 @@ def _repo_id(
     """Return the whole name: the namespace that was given or configured, else the one whose token it is."""
     if '/' in wanted.repo_name:
         return wanted.repo_name
-    username = wanted.username or auth.username() or config.user.username
-    if username:
-        return f'{username}/{wanted.repo_name}'
-    check_name(wanted.repo_name, None)
-    # As of a push that names nothing: its namespace is the one that is wanted.
-    unnamed = config.model_copy(
-        update={'repository': config.repository.model_copy(update={'model_name': None})}
-    )
-    found = place.targets_of(Place(), remotes[:1], unnamed, home, folder=wanted.release, token=token)
-    return f'{found[0].repo_id.partition("/")[0]}/{wanted.repo_name}'
+    username = wanted.username or config.user.username
+    if not username:
+        check_name(wanted.repo_name, None)
+        # One name for all of them, so it has to be one that the Hub takes.
+        asked = 'hub' if 'hub' in remotes else remotes[0]
+        username = place.namespace(asked, config, home, token=token)
+    return f'{username}/{wanted.repo_name}'
 
 
 def _additions(definition: Definition, config: Config) -> Additions:
     return Additions(
-        tags=tuple(dict.fromkeys([*config.model_card.tags, *_TAGS])),
+        tags=tuple(dict.fromkeys([*config.model_card.tags, *definition.tags])),
         sections={'Generate text': writing.card_section(definition)},
     )

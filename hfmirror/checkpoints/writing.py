@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,10 +38,14 @@ _RESULTS = 'eval_results.json'
 
 
 class Definition(NamedTuple):
-    """The Python file that defines the model, and the class in it that ``config`` is the arguments of."""
+    """The Python file that defines the model, and the class in it that ``config`` is the arguments of.
+
+    ``tags`` are what the Hub is to find the model by.
+    """
 
     path: Path
     model: Any
+    tags: Sequence[str] = ('pytorch',)
 
     @property
     def name(self) -> str:
@@ -132,6 +136,8 @@ def _require_ours(folder: Path) -> None:
 def _write_all(checkpoint: Checkpoint, definition: Definition, new: Path, repo_id: str) -> None:
     _write_pickle(checkpoint.state, new / 'pytorch_model.bin')
     _write_safetensors(checkpoint.state, new / 'model.safetensors')
+    # safetensors writes a file that only its owner may read.
+    shutil.copymode(new / 'pytorch_model.bin', new / 'model.safetensors')
     _write_json(new / 'config.json', checkpoint.config)
     _write_json(new / 'vocab.json', checkpoint.vocab)
     _write_json(new / 'idx_to_vocab.json', checkpoint.idx_to_vocab)

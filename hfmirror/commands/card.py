@@ -23,9 +23,9 @@ def _target(given: Mapping[str, Any], folder: Path, config: Config) -> Target:
     directories = home()
     where = place.Place(given['repo'], given['repo_type'], given['branch'])
     remote, token = given['remote'] or 'local', None
-    if remote == 'hub' and not (where.repo or config.repository.model_name):
+    if remote == 'hub' and place.needs_asking(where, config, directories, token=None):
         token = options.token_of(given, folder=folder)
-        if place.owner(token, directories) is None:
+        if place.needs_asking(where, config, directories, token=token):
             raise errors.UsageError(
                 'whose card? The Hub is not asked for it: name the repository with --repo, or yourself with HF_USERNAME.'
             )

@@ -167,7 +167,7 @@ def _on_hub(located: options.Located) -> Check:
         return Check(
             'remote',
             False,
-            f'{target}: no such repository, and repository.auto_create is off. {who}',
+            f'{target}: no such repository, and {config.creates_by} is off. {who}',
             'Create it, or turn that on.',
         )
     return Check('remote', True, f'{target}: {state}. {who}')

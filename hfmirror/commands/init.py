@@ -178,14 +178,15 @@ def _check(option: str, repo_id: str, owner: str | None) -> None:
 
 
 def _known_username() -> str | None:
-    """Return who the person is on the Hub as far as this machine knows: a variable, the token's owner, git's settings."""
+    """Return who the person is on the Hub as far as this machine knows: configured, the token's owner, git's settings."""
     from hfmirror import auth, gitcmd, place
+    from hfmirror.config.loading import inspect
     from hfmirror.config.places import home
 
     token = None
     with suppress(errors.HfmirrorError):
         token = auth.find_token()
-    found = place.owner(token, home())
+    found = place.owner(inspect().config, token, home())
     if found is None:
         with suppress(errors.HfmirrorError):
             found = gitcmd.git('config', '--get', 'huggingface.username') or None
@@ -193,7 +194,7 @@ def _known_username() -> str | None:
 
 
 def _ask(question: str, proposal: str) -> str:
-    output.say(f'{question}{f" [{proposal}]" if proposal else ""}:')
+    output.ask(f'{question}{f" [{proposal}]" if proposal else ""}:')
     return sys.stdin.readline(_LINE_MAX).strip() or proposal
 
 

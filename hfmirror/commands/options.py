@@ -37,7 +37,9 @@ repo: Callable[[F], F] = click.option('--repo', metavar='NAMESPACE/NAME', help='
 repo_type: Callable[[F], F] = click.option(
     '--repo-type', type=click.Choice(REPO_TYPES), default='model', show_default=True, help='What it holds.'
 )
-branch: Callable[[F], F] = click.option('--branch', help='The branch.  [default: main]')
+branch: Callable[[F], F] = click.option(
+    '--branch', help='The branch.  [default: settings.default_branch, else main]'
+)
 remote: Callable[[F], F] = click.option('--remote', metavar='hub|local|URL', help='Where the repository is.')
 config: Callable[[F], F] = click.option(
     '-c',

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from hfmirror import output
+from hfmirror import errors, output
 from hfmirror.commands import options
 
 if TYPE_CHECKING:
     from hfmirror.clone import Clone
+    from hfmirror.commands.options import Located
     from hfmirror.config.places import Home
     from hfmirror.delivery import Retry
     from hfmirror.hubcache import HubCache
@@ -99,23 +100,36 @@ def command(
     hfmirror pull latest --to ./model --path tokenizer.json
     hfmirror pull v1.0.0 --to-cache
     """
-    from hfmirror import errors, gitcmd, hubcache, pulling
-    from hfmirror.clone import opened
-    from hfmirror.naming import tag_prefix
-    from hfmirror.underway import retry_of
-
     output.configure(verbose=verbose)
     if to is None and not to_cache:
         raise errors.UsageError(
             "where to? Give --to DIR, or --to-cache for huggingface_hub's cache, or both."
         )
-    target, config, home, token = options.locate(given)
+    located = options.locate(given)
+    done = _pulled(located, version, path=path, to=to, to_cache=to_cache, force=force)
+    target = located.target
+    if as_json:
+        output.document({'target': str(target), **done._asdict()})
+        return
+    output.data(f'{target}: {_said(done)}')
+
+
+def _pulled(
+    located: Located, version: str, *, path: str, to: Path | None, to_cache: bool, force: bool
+) -> Pulled:
+    """Find a version where the options say that it is, and pull it."""
+    from hfmirror import gitcmd, hubcache, pulling
+    from hfmirror.clone import opened
+    from hfmirror.naming import tag_prefix
+    from hfmirror.underway import retry_of
+
+    target, config, home, token = located
     gitcmd.require_tools()
     cache_dir = config.settings.download.cache_dir
     cache = hubcache.cache_of(target, cache_dir) if to_cache else None
     with opened(target, home, token) as repository:
         found = pulling.find(repository, version, path=path, prefix=tag_prefix(config))
-        done = pull(
+        return pull(
             repository,
             found,
             home,
@@ -125,10 +139,6 @@ def command(
             retry=retry_of(config),
             cache_dir=cache_dir,
         )
-    if as_json:
-        output.document({'target': str(target), **done._asdict()})
-        return
-    output.data(f'{target}: {_said(done)}')
 
 
 def _said(done: Pulled) -> str:

@@ -65,11 +65,15 @@ def choose(given: Mapping[str, Any]) -> Choice:
 @click.option('-m', '--message', help='Your words for the commit and the tag; the facts follow them.')
 @click.option('--include', multiple=True, metavar='GLOB', help='Only these files; can be given again.')
 @click.option('--exclude', multiple=True, metavar='GLOB', help='Not these files; can be given again.')
-@click.option('--keep', is_flag=True, help='Leave files in the repository that the folder does not have.')
+@click.option(
+    '--keep/--no-keep',
+    default=None,
+    help='Leave files in the repository that the folder does not have.  [default: layout.keep, else no]',
+)
 @click.option(
     '--private/--public',
     default=None,
-    help='Of a repository that is created.  [default: as the account has it]',
+    help='Of a repository that is created.  [default: as configured, else as the account has it]',
 )
 @click.option('--allow-secrets', is_flag=True, help='Release what looks like a secret all the same.')
 @click.option('--allow-unsafe', is_flag=True, help='Release pickles all the same that may run programs.')
@@ -116,7 +120,7 @@ def asked(given: Mapping[str, Any]) -> Publication:
         given['message'],
         given['include'],
         given['exclude'],
-        given['keep'] or None,
+        given['keep'],
         given['private'],
         given['allow_secrets'],
         given['allow_unsafe'],
@@ -199,14 +203,6 @@ def _counts(release: Release) -> str:
 
 def finish(done: Sequence[Release | Unreleased]) -> None:
     """Raise the error that the exit code stands for when a target is not done."""
-    from hfmirror.outcome import Unreleased
+    from hfmirror.outcome import require_done
 
-    undone = [one for one in done if isinstance(one, Unreleased) or one.status == 'queued']
-    if undone and len(done) > 1:
-        failure = errors.PartialError(f'{len(undone)} of {len(done)} targets are not done; see above.')
-        codes = [one.error.exit_code if isinstance(one, Unreleased) else 0 for one in done]
-        if 0 not in codes and len(set(codes)) == 1:
-            failure.exit_code = codes[0]  # what stopped one stopped all of them, as a gate does
-        raise failure
-    if undone:
-        raise errors.NetworkError(f"{undone[0].target}: not sent yet. 'hfmirror status' shows what waits.")
+    require_done(done)

@@ -61,8 +61,8 @@ def command(**given: Any) -> None:
     What is there already is not made twice: run it again to finish what was interrupted.
     """
     from hfmirror.experiments.project import Terms
-    from hfmirror.experiments.syncing import require_done
     from hfmirror.manager import HuggingFaceManager
+    from hfmirror.outcome import require_done
 
     output.configure(verbose=given['verbose'])
     token = options.token_of(given, folder=given['model_path']) if given['token'] is not None else None
@@ -79,17 +79,19 @@ def command(**given: Any) -> None:
         commit_message=given['message'],
     )
     tell(done, as_json=given['as_json'])
-    require_done([outcome for one in done for outcome in (one.model, one.experiment) if outcome])
+    require_done([one.outcome for one in done if one.outcome])
 
 
 def tell(done: Sequence[Synced], *, as_json: bool) -> None:
     """Show what came of a sync on each target, to a person or to a program."""
+    from hfmirror.outcome import Release
+
     if as_json:
         output.document([as_document(one) for one in done])
     for one in done:
         for outcome in (one.model, one.experiment):
             _tell(outcome, as_json=as_json)
-        if not as_json and one.experiment is not None:
+        if not as_json and isinstance(one.experiment, Release):
             output.data(
                 f'  experiment {one.kept.name}: {one.urls["results_url"] or one.urls["config_url"] or one.configs.url}'
             )

@@ -153,9 +153,11 @@ class Gates(Section):
 
 
 class Hooks(Section):
-    on: list[Literal['commit', 'tag', 'push']] = []  # after which acts in the training code's repository
-    folder: str | None = None  # what is released then
-    background: bool = True  # whether git goes on meanwhile
+    on: list[
+        Literal['commit', 'tag', 'push']
+    ] = []  # nothing yet: this version installs no hooks, and refuses to be asked for them
+    folder: str | None = None  # the folder of the model that a sync without one publishes
+    background: bool = True  # nothing yet, as hooks.on
 
 
 class Layout(Section):
@@ -191,6 +193,12 @@ class Config(Section):
         """Whether a push may create the repository."""
         own = self.repository.auto_create
         return self.settings.auto_create_repos if own is None else own
+
+    @property
+    def creates_by(self) -> str:
+        """The key that says whether a push may create the repository."""
+        own = self.repository.auto_create
+        return 'settings.auto_create_repos' if own is None else 'repository.auto_create'
 
     @property
     def private(self) -> bool | None:

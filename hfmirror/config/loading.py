@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hfmirror import errors
-from hfmirror.config import checking, environment, tokens, variables
+from hfmirror.config import checking, environment, places, tokens, variables
 from hfmirror.config.config import Config
 from hfmirror.config.environment import Variables
 from hfmirror.config.given import Given, Origin, Problem, at, merged, of_values, problem, replaced, without
@@ -131,7 +131,7 @@ class _Sources:
         ]
         given = _together(layers)
         config = checking.config_of(_absolute(merged(given, _default_paths(self.folder)), self.folder))
-        problems = self.problems + meant(config, given)
+        problems = self.problems + meant(config, given, refused=[one.key for one in self.problems])
         return Loaded(config, given, self.files, sorted(dict.fromkeys(problems), key=_order))
 
     def project(self, path: Path) -> Given:
@@ -203,6 +203,15 @@ class _Sources:
         self.problems += problems
         given, problems = checking.checked(given)
         self.problems += problems
+        return self._with_known_homes(given)
+
+    def _with_known_homes(self, given: Given) -> Given:
+        for path in (('config_file',), *_PATHS):
+            found = at(given, path)
+            if isinstance(found.content, str) and not places.has_known_home(found.content):
+                message = f'{checking.shown(found.content)} begins with {places.UNKNOWN_HOME}'
+                self.problems.append(problem(found.origin, path, message))
+                given = without(given, path)
         return given
 
 

@@ -6,7 +6,7 @@ Each rule yields sentences for one key, or for several that disagree; none raise
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hfmirror import errors, gitcmd, ignore, rules, target, versions
+from hfmirror.config import mailserver
 from hfmirror.config.checking import shown
 from hfmirror.config.config import Config
 from hfmirror.config.given import Given, KeyPath, Problem, at, problem
@@ -23,7 +24,7 @@ from hfmirror.facts import vocabulary
 
 Faults = Iterator[str]
 
-_MESSAGE_FIELDS = ('item_type', 'experiment_name', 'version')
+MESSAGE_FIELDS = ('item_type', 'experiment_name', 'version')  # what message.from_template is given
 _NAME_FIELDS = ('username', 'model_name')
 _FIELD = re.compile(r'\{([^{}]*)\}')
 _EMAIL = re.compile(r'[^@\s<>,;]+@[^@\s<>,;]+')
@@ -42,9 +43,12 @@ _MAY_BE_EMPTY = {
 }
 
 
-def meant(config: Config, given: Given) -> list[Problem]:
-    """Return the problems of values that have the right type. ``given`` says where they stand."""
-    faults = [*_one_by_one(config), *_together(config, given)]
+def meant(config: Config, given: Given, *, refused: Collection[str] = ()) -> list[Problem]:
+    """Return the problems of values that have the right type. ``given`` says where they stand.
+
+    ``refused`` are the keys, as problems name them, of values that were given and cannot be used: they are not missing.
+    """
+    faults = [*_one_by_one(config), *_together(config, given, refused)]
     return [problem(at(given, path).origin, path, fault) for path, fault in faults]
 
 
@@ -163,7 +167,7 @@ def _tag_prefix(prefix: str) -> Faults:
 
 
 def _commit_message(template: str) -> Faults:
-    unknown = _unknown_field(template, _MESSAGE_FIELDS)
+    unknown = _unknown_field(template, MESSAGE_FIELDS)
     if unknown is not None:
         yield unknown
 
@@ -250,8 +254,9 @@ def _webhook(url: str) -> Faults:
 
 
 def _email_url(url: str) -> Faults:
-    if not re.match(r'[a-z][a-z0-9+.-]*://[^/]', url, re.IGNORECASE):
-        yield "is no address of a mail server. Use one such as 'mailtos://ada:${MAIL_PASSWORD}@smtp.example.org'."
+    fault = mailserver.fault_of(url)
+    if fault is not None:
+        yield fault
 
 
 _RULES: dict[str, Callable[[Any], Faults]] = {
@@ -285,28 +290,44 @@ _RULES: dict[str, Callable[[Any], Faults]] = {
 # -- keys that disagree
 
 
-def _together(config: Config, given: Given) -> Iterator[tuple[KeyPath, str]]:
+def _together(config: Config, given: Given, refused: Collection[str]) -> Iterator[tuple[KeyPath, str]]:
     yield from _prefixes(config, given)
-    told = config.notifications
-    if told.email_notifications:
-        for path, value in (
-            (('user', 'email'), config.user.email),
-            (('notifications', 'email_url'), told.email_url),
-        ):
-            if not value:
-                missing = f'{".".join(path)} is missing. Set it, or email_notifications: false.'
-                yield ('notifications', 'email_notifications'), missing
-    if told.enabled and not told.webhook_url and not told.email_notifications:
+    yield from _formats(config, given)
+    if not config.upload_items:
+        yield ('upload_items',), 'nothing would be uploaded. Name model, config or results.'
+    yield from _notifications(config, refused)
+    if config.hooks.on:
         yield (
-            ('notifications', 'enabled'),
-            'nobody would be told. Set webhook_url or email_notifications, or enabled: false.',
+            ('hooks', 'on'),
+            'this version of hfmirror installs no hooks, so nothing would be released. Leave it out.',
         )
-    if config.hooks.on and not config.hooks.folder:
-        yield ('hooks', 'on'), 'hooks.folder is missing, which says what is released then. Set it, or on: [].'
     if config.hooks.folder and _is_inside(config.backup.local_backup_dir, config.hooks.folder):
         yield (
             ('backup', 'local_backup_dir'),
             'is inside hooks.folder, so it would be released too. Use another one.',
+        )
+
+
+def _notifications(config: Config, refused: Collection[str]) -> Iterator[tuple[KeyPath, str]]:
+    told = config.notifications
+
+    def lacks(key: str, value: object) -> bool:
+        return not value and not any(f'.{one}'.endswith(f'.{key}') for one in refused)
+
+    if told.email_notifications:
+        recipient = config.user.email or mailserver.names_recipient(told.email_url)
+        for key, value in (('user.email', recipient), ('notifications.email_url', told.email_url)):
+            if lacks(key, value):
+                missing = f'{key} is missing. Set it, or email_notifications: false.'
+                yield ('notifications', 'email_notifications'), missing
+    if (
+        told.enabled
+        and lacks('notifications.webhook_url', told.webhook_url)
+        and lacks('notifications.email_notifications', told.email_notifications)
+    ):
+        yield (
+            ('notifications', 'enabled'),
+            'nobody would be told. Set webhook_url or email_notifications, or enabled: false.',
         )
 
 
@@ -325,6 +346,30 @@ def _prefixes(config: Config, given: Given) -> Iterator[tuple[KeyPath, str]]:
                     f'{shown(prefix)} disagrees with versioning.{name}, which begins with {shown(other)}. Keep one.',
                 )
                 return
+
+
+def _formats(config: Config, given: Given) -> Iterator[tuple[KeyPath, str]]:
+    """Yield a format that makes other names than ``tag_format``, after which it would never be asked."""
+    first = config.versioning.tag_format or ''
+    name, rule = ('semantic', _semantic) if '{major}' in first else ('timestamp', _timestamp)
+    second = getattr(config.versioning.formats, name) or ''
+    path = ('versioning', 'formats', name)
+    if not (first and second):
+        return
+    if at(given, path).origin.source == str(user_file()) or any((*rule(first), *rule(second))):
+        return  # a habit gives way to what the project says, and what makes no name is a fault of its own
+    made = [_example(template) for template in (first, second)]
+    if made[0] != made[1]:
+        yield (
+            path,
+            f'{shown(second)} disagrees with versioning.tag_format: that makes {made[0]}, this {made[1]}. Keep one.',
+        )
+
+
+def _example(template: str) -> str:
+    if '{major}' in template:
+        return f'{versions.semantic_prefix(template)}1.2.3'
+    return versions.timestamp(_A_MOMENT, template=template)
 
 
 def _is_inside(path: str, folder: str) -> bool:

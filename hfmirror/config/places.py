@@ -6,7 +6,10 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from hfmirror import errors
+
 PROJECT_FILE = 'config.yaml'
+UNKNOWN_HOME = 'a home that this machine does not know. Write the whole path.'
 
 
 class Home(NamedTuple):
@@ -20,10 +23,12 @@ class Home(NamedTuple):
 
 
 def home() -> Home:
-    """Return the directories: all under ``HFMIRROR_HOME`` when it is set, else the platform's cache and data ones."""
-    own = os.environ.get('HFMIRROR_HOME')
-    if own:
-        root = Path(own).expanduser().absolute()
+    """Return the directories: all under ``HFMIRROR_HOME`` when it is set, else the platform's cache and data ones.
+
+    Raises ConfigError when ``HFMIRROR_HOME`` begins with the home of nobody.
+    """
+    root = _root()
+    if root is not None:
         return Home(root / 'clones', root / 'cache', root / 'outbox', root / 'hub', root / 'log')
     from platformdirs import user_cache_path, user_data_path
 
@@ -31,11 +36,29 @@ def home() -> Home:
     return Home(cache / 'clones', cache / 'cache', data / 'outbox', data / 'hub', cache / 'log')
 
 
+def _root() -> Path | None:
+    own = os.environ.get('HFMIRROR_HOME')
+    if not own:
+        return None
+    if not has_known_home(own):
+        raise errors.ConfigError(f'HFMIRROR_HOME: {own!r} begins with {UNKNOWN_HOME}')
+    return Path(own).expanduser().absolute()
+
+
+def has_known_home(path: str) -> bool:
+    """Tell whether the ``~`` or ``~somebody`` that a path may begin with stands for a directory."""
+    try:
+        Path(path).expanduser()
+    except RuntimeError:
+        return False
+    return True
+
+
 def user_file() -> Path:
     """Return the person's own configuration, for all projects: ``config.yaml`` below ``HFMIRROR_HOME``, or the platform's."""
-    own = os.environ.get('HFMIRROR_HOME')
-    if own:
-        return Path(own).expanduser().absolute() / PROJECT_FILE
+    root = _root()
+    if root is not None:
+        return root / PROJECT_FILE
     from platformdirs import user_config_path
 
     return user_config_path('hfmirror') / PROJECT_FILE

@@ -17,6 +17,11 @@ _RIGHT_WAY = (
 )
 # What the services behind these want is a secret itself.
 _SECRET_VALUES = ('notifications.webhook_url', 'notifications.email_url')
+# Wherever it stands in an address, and whichever variable it came from: the Hub's tokens are for nobody else.
+_OF_THE_HUB = re.compile(r'(?:hf|api_org)_(?:[A-Za-z0-9]{30,}|(?:oauth|jwt)_[\w-]{15,})')
+_HEADINGS = ('model_card', 'sections')  # what stands below is the person's own, such as 'Tokens'
+# (user and password, host) of an address that can be taken apart in one way only
+_ADDRESS = re.compile(r'([^/?#@]*@)?([^/?#@]+)(?:[/?#][^@]*)?')
 
 
 def refused(given: Given) -> tuple[Given, list[Problem]]:
@@ -30,12 +35,14 @@ def refused(given: Given) -> tuple[Given, list[Problem]]:
 
 
 def _problem(path: KeyPath, value: Given) -> Problem | None:
-    name = next((part for part in path if isinstance(part, str) and _NAMES.match(part)), None)
-    if name is not None:
+    if _is_named_secret(path):
         return problem(value.origin, path, f'a secret does not belong here. {_RIGHT_WAY}')
     if not isinstance(value.content, str):
         return None
     is_address = '.'.join(map(str, path)) in _SECRET_VALUES
+    if is_address and value.is_text and _OF_THE_HUB.search(value.content):
+        message = 'holds a token of the Hub, which would be sent to somebody else. Remove it here.'
+        return problem(value.origin, path, message)
     if (is_address and value.is_text) or not looks_secret(value.content):
         return None
     way = (
@@ -46,6 +53,13 @@ def _problem(path: KeyPath, value: Given) -> Problem | None:
     return problem(value.origin, path, f'holds a secret, which does not belong here. {way}')
 
 
+def _is_named_secret(path: KeyPath) -> bool:
+    """Tell whether a key says that its value is a secret, or is one itself that slipped to the left of a colon."""
+    if path[:2] == _HEADINGS:
+        return any(looks_secret(str(heading)) for heading in path[2:])
+    return any(isinstance(part, str) and _NAMES.match(part) for part in path)
+
+
 def looks_secret(text: str) -> bool:
     """Tell whether a rule of the gates finds a secret in a value."""
     quoted = f'value = "{text}"'
@@ -53,9 +67,12 @@ def looks_secret(text: str) -> bool:
 
 
 def masked(key: str, value: object) -> object:
-    """Return a value fit to be shown: of the addresses of notifications only the host."""
+    """Return a value fit to be shown: of the addresses of notifications only the host, and not even that in doubt."""
     if key not in _SECRET_VALUES or not isinstance(value, str) or not value:
         return value
     scheme, _, rest = value.partition('://')
-    host = re.split(r'[/?#]', rest, maxsplit=1)[0].rpartition('@')[2]
-    return f'{scheme}://{host}/***' if rest else '***'
+    parts = _ADDRESS.fullmatch(rest)
+    # A password may hold any of the signs that part an address: what looks like its host can be the end of it.
+    if parts is None or (key == 'notifications.email_url' and parts[1] is None):
+        return f'{scheme}://***' if rest else '***'
+    return f'{scheme}://{parts[2]}/***'

@@ -20,6 +20,13 @@ from hfmirror.config.keys import keys
 
 _BEGINNING = 'HFMIRROR_'
 _NO_KEYS = {'HFMIRROR_HOME'}
+# Where other programs find a token of the Hub; a configuration that came with a repository must not collect it.
+_OTHER_TOKENS = (
+    'HUGGINGFACEHUB_API_TOKEN',
+    'HUGGING_FACE_TOKEN',
+    'HUGGINGFACE_API_KEY',
+    'HF_API_TOKEN',
+)
 _PART = re.compile(r'\$(\$?)\{([^{}]*)(\}?)')
 _REFERENCE = re.compile(r'([A-Za-z_]\w*)(?::-(.*))?', re.ASCII | re.DOTALL)
 
@@ -108,6 +115,9 @@ def _filled(part: re.Match[str], sources: Sequence[Variables], faults: list[str]
             f'{name} is a token, which no setting needs: it is found in the environment and in .env by itself. '
             'Remove it here.'
         )
+        return ''
+    if name in _OTHER_TOKENS:
+        faults.append(f'{name} is a token of the Hub, which no setting needs. Remove it here.')
         return ''
     value = next((one.values[name] for one in sources if one.values.get(name)), None)
     if value is None and default is None:

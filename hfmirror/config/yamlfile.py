@@ -20,6 +20,8 @@ _LARGEST = 1024 * 1024  # bytes of a file; a configuration has some thousand
 _MOST = 10_000  # values; aliases of aliases make millions of a few lines
 _DEEPEST = 32
 
+_NO_TEXT = 'a character that no text has. Remove it.'
+
 _TAGS = {
     f'tag:yaml.org,2002:{name}' for name in ('null', 'bool', 'int', 'float', 'str', 'timestamp', 'seq', 'map')
 }
@@ -162,7 +164,7 @@ def _compose(text: str) -> Node | None:
         node: Node | None = YAML(typ='safe', pure=True).compose(text)
     except ReaderError as e:
         line = text.count('\n', 0, e.position) + 1
-        raise Unreadable('a character that no text has. Remove it.', line) from e
+        raise Unreadable(_NO_TEXT, line) from e
     except MarkedYAMLError as e:
         raise _explained(e) from e
     except RecursionError as e:
@@ -213,6 +215,9 @@ class _Reader:
             self.problems.append(problem(origin, path, message))
             return Given(None, origin)
         if _is_scalar(node):
+            if not _is_text(node):
+                self.problems.append(problem(origin, path, _NO_TEXT))
+                node.value = '?'  # so that nobody calls it missing too
             return Given(_scalar(node), origin)
         if _is_mapping(node):
             return Given(self._mapping(node, origin, path), origin)
@@ -231,6 +236,8 @@ class _Reader:
             elif not _is_scalar(key):
                 message = 'a list or mapping is the key here. Write the key as a word.'
                 self.problems.append(problem(place, path, message))
+            elif not _is_text(key):
+                self.problems.append(problem(place, path, _NO_TEXT))
             elif key.value in content:
                 first = content[key.value].origin.line
                 message = f'given twice, first in line {first}. Keep one of them.'
@@ -247,6 +254,11 @@ def _pairs(node: Node | None) -> Iterator[tuple[Any, Any]]:
 
 def _is_scalar(node: Node) -> bool:
     return bool(node.id == 'scalar')
+
+
+def _is_text(node: Node) -> bool:
+    """Tell whether a scalar can be written: by its escapes a YAML text may name half a character."""
+    return not re.search('[\ud800-\udfff]', str(node.value))
 
 
 def _is_mapping(node: Node) -> bool:

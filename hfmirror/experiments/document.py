@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from datetime import date, datetime
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hfmirror import errors
+from hfmirror import errors, gitcmd, output
+from hfmirror.config import yamlfile
+from hfmirror.config.given import Given
 
 _SIZE_MAX = 4 * 1024 * 1024  # bytes
+_TOLD = 3
 _SUFFIXES = {'.yaml': '.yaml', '.yml': '.yaml', '.json': '.json', '.toml': '.toml'}
 
 
 class Document(NamedTuple):
-    """A configuration: the name it has in the experiment's folder, its bytes, and its values; none where it cannot be read."""
+    """A configuration: the name it has in the experiment's folder, its bytes, and its values as far as they can be read.
+
+    ``doubts`` say what of it cannot, a sentence each.
+    """
 
     name: str
     content: bytes
     values: Mapping[str, Any]
+    doubts: Sequence[str] = ()
+
+    def told(self) -> Document:
+        """Warn of what cannot be read, which is kept all the same, and return the document."""
+        for doubt in self.doubts[:_TOLD]:
+            output.warn(doubt)
+        return self
 
 
 def of_file(path: Path) -> Document:
@@ -35,7 +49,8 @@ def of_file(path: Path) -> Document:
             f'{path}: cannot be read: {e.strerror}. Name the configuration of the training run.'
         ) from e
     suffix = _SUFFIXES.get(path.suffix.lower())
-    return Document(f'config{suffix}' if suffix else path.name, content, _values(content, suffix))
+    values, doubts = _values(path, content, suffix)
+    return Document(f'config{suffix}' if suffix else path.name, content, values, doubts)
 
 
 def of_values(values: Mapping[str, Any]) -> Document:
@@ -56,25 +71,61 @@ def of_values(values: Mapping[str, Any]) -> Document:
     return Document('config.yaml', text.getvalue().encode('utf-8', 'replace'), plain)
 
 
-def _values(content: bytes, suffix: str | None) -> Mapping[str, Any]:
-    """Return the values in a file, none of one that cannot be read: it is kept as it is all the same."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
+def _values(path: Path, content: bytes, suffix: str | None) -> tuple[Mapping[str, Any], list[str]]:
+    """Return the values in a file, and what could not be read of it: it is kept as it is all the same."""
     try:
         text = content.decode('utf-8-sig')
         match suffix:
             case '.yaml':
-                found = YAML(typ='safe', pure=True).load(text)
+                return _yaml(path, text)
             case '.json':
                 found = json.loads(text)
             case '.toml':
                 found = tomllib.loads(text)
             case _:
-                return {}
-    except (ValueError, YAMLError, RecursionError):
-        return {}
-    return found if isinstance(found, Mapping) else {}
+                return {}, []
+    except (ValueError, RecursionError) as e:
+        why = 'it is nested too deeply' if isinstance(e, RecursionError) else str(e)
+        return {}, [f'{path}: kept as it is, but its values cannot be read: {gitcmd.redact(why)[:200]}.']
+    return found if isinstance(found, Mapping) else {}, []
+
+
+def _yaml(path: Path, text: str) -> tuple[Mapping[str, Any], list[str]]:
+    """Return the values of a YAML file: a tag that only its own program knows is left off, of a key given twice the first counts."""
+    document = yamlfile.Document(path, str(path), text=text)
+    if document.root is not None:
+        _untag(document.root)
+    found = _plain(document.whole())
+    return found if isinstance(found, dict) else {}, [str(problem) for problem in document.problems]
+
+
+def _untag(root: yamlfile.Node) -> None:
+    """Give every value below ``root`` a tag of YAML's own, that of a text, a list or a mapping for an unknown one."""
+    known = {id(root): root}
+    left = [root]
+    while left:
+        node = left.pop()
+        kind = {'scalar': 'str', 'sequence': 'seq', 'mapping': 'map'}[node.id]
+        if not re.fullmatch(r'tag:yaml\.org,2002:(null|bool|int|float|str|timestamp|seq|map)', str(node.tag)):
+            node.tag = f'tag:yaml.org,2002:{kind}'
+        below = {
+            'str': [],
+            'seq': node.value,
+            'map': [value for _, value in node.value] if kind == 'map' else [],
+        }
+        for one in below[kind]:
+            if id(one) not in known:  # aliases may lead in a circle
+                known[id(one)] = one
+                left.append(one)
+
+
+def _plain(given: Given | None) -> Any:
+    content = given.content if given else None
+    if isinstance(content, dict):
+        return {key: _plain(one) for key, one in content.items()}
+    if isinstance(content, list):
+        return [_plain(one) for one in content]
+    return content
 
 
 def _writable(value: Any) -> Any:

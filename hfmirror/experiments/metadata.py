@@ -39,6 +39,7 @@ _TRAINER = 'per_device_train_batch_size'  # in the arguments of every transforme
 _WORD = re.compile(r'[A-Za-z0-9][\w.+-]{0,59}')
 _DEPTH = 6
 _ITEMS = 500
+_VALUES = 20_000  # of all; aliases of aliases make millions of a few lines
 _LONGEST = 2000  # characters of a text
 
 
@@ -200,8 +201,14 @@ def as_text(values: Mapping[str, Any]) -> str:
     return json.dumps(values, ensure_ascii=False, indent=2, allow_nan=False) + '\n'
 
 
-def plain(value: Any, depth: int = _DEPTH) -> Any:
-    """Return ``value`` as what JSON can tell, cut where it is deep or long; None for what it cannot."""
+def plain(value: Any) -> Any:
+    """Return ``value`` as what JSON can tell, cut where it is deep, long or too much; None for what it cannot."""
+    return _plain(value, _DEPTH, iter(range(_VALUES)))
+
+
+def _plain(value: Any, depth: int, left: Iterator[int]) -> Any:
+    if next(left, None) is None:
+        return None
     match value:
         case None | bool():
             return value
@@ -214,9 +221,9 @@ def plain(value: Any, depth: int = _DEPTH) -> Any:
         case datetime() | date() | time():
             return value.isoformat()
         case Mapping() if depth:
-            return {_cut(str(key)): one for key, one in _items(value, depth)}
+            return {_cut(str(key)): one for key, one in _items(value, depth, left)}
         case list() | tuple() if depth:
-            return [plain(one, depth - 1) for one in value[:_ITEMS]]
+            return [_plain(one, depth - 1, left) for one in value[:_ITEMS]]
     return _cut(str(value)) if isinstance(value, Path) else None
 
 
@@ -224,8 +231,8 @@ def _cut(text: str) -> str:
     return text[:_LONGEST].encode('utf-8', 'replace').decode()
 
 
-def _items(values: Mapping[Any, Any], depth: int) -> Iterator[tuple[Any, Any]]:
+def _items(values: Mapping[Any, Any], depth: int, left: Iterator[int]) -> Iterator[tuple[Any, Any]]:
     for key, value in list(values.items())[:_ITEMS]:
-        one = plain(value, depth - 1)
+        one = _plain(value, depth - 1, left)
         if one is not None:
             yield key, one

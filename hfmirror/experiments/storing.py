@@ -5,32 +5,35 @@ The folder is composed below the cache directory and published like any other; w
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from tempfile import mkdtemp
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from hfmirror import errors, folder, outcome, publishing
+from hfmirror import errors, folder, outbox, outcome, publishing
 from hfmirror.card.additions import Additions, Link
 from hfmirror.config.config import Backup, Config, Layout, ModelCard
 from hfmirror.config.places import Home
 from hfmirror.experiments import experiment, metadata
 from hfmirror.experiments.document import Document
 from hfmirror.experiments.project import Project, Terms
+from hfmirror.folder import SourceFile
+from hfmirror.gates.findings import Finding
 from hfmirror.gates.gate import Allowed, require_clean
-from hfmirror.gates.scanning import scan_texts
+from hfmirror.gates.scanning import scan_files, scan_texts
 from hfmirror.naming import Choice
 from hfmirror.outcome import Release
 from hfmirror.place import Place
 from hfmirror.publishing import Publication
+from hfmirror.statcache import CommandCache
 from hfmirror.store import reflink
 from hfmirror.target import Target
 
-_SCANNED_MAX = 16 * 1024 * 1024  # bytes of a text that is searched before anything is sent
 _STALE_S = 24 * 3600
 _RESULTS = ('eval_results.json', 'all_results.json', 'train_results.json', 'test_results.json')
 _ABOUT = (
@@ -40,11 +43,15 @@ _ABOUT = (
 
 
 class Kept(NamedTuple):
-    """What is to be kept of an experiment: {path in its folder: a file}, the configuration, and the metadata if there are any."""
+    """What is to be kept of an experiment: its configuration, and {path in its folder: a file} of its results.
+
+    ``source`` is the folder that it is of: of the model, or of the project.
+    """
 
     name: str
     configuration: Document | None
     results: Mapping[str, Path]
+    source: Path
 
     @property
     def folder(self) -> str:
@@ -70,20 +77,67 @@ def page(configs: Target, path: str, kind: str = 'tree') -> str:
     return f'{configs.url}/{kind}/{quote(configs.branch, safe="")}/{quote(path)}'
 
 
-def require_clean_texts(kept: Kept, values: Mapping[str, Any], config: Config, terms: Terms) -> None:
-    """Raise GateError when there is a secret in what is to be kept. Asked before the model is sent, so that nothing is half done."""
-    allowed = Allowed(('**',) if terms.allow_secrets else tuple(config.gates.allow_secrets))
-    require_clean(scan_texts(dict(_texts(kept, values, config))), allowed)
+def require_storable(
+    kept: Kept, values: Mapping[str, Any], models: Sequence[Target], project: Project, terms: Terms
+) -> None:
+    """Raise what is known to stop ``store`` beside any of the models. Asked before these are sent, so that nothing is half done.
+
+    What a repository refuses is not: it is told beside the model that is there.
+    """
+    _require_distinct(kept, project.config)
+    _require_clean(kept, values, project, terms)
+    for target in models:
+        configs = project.configs(target)
+        before: Mapping[str, Any] = {}
+        with suppress(errors.HfmirrorError):
+            before = _before(kept, configs, project)
+        _require_same(kept, before, configs)
 
 
-def _texts(kept: Kept, values: Mapping[str, Any], config: Config) -> Iterator[tuple[str, str]]:
-    yield f'{kept.folder}/{config.experiment_tracking.metadata_file}', metadata.as_text(values)
+def _require_distinct(kept: Kept, config: Config) -> None:
+    """Raise UsageError when a file of results has the name of the configuration or of the metadata."""
+    tracking = config.experiment_tracking
+    others = {tracking.metadata_file} if tracking.enabled else set()
+    if kept.configuration is not None:
+        others.add(kept.configuration.name)
+    taken = {name.casefold() for name in others}  # on macOS and Windows these are one
+    for name, path in kept.results.items():
+        if name.partition('/')[0].casefold() in taken:
+            raise errors.UsageError(
+                f'{path}: {name} is the name of another file of the experiment. Rename it.'
+            )
+
+
+def _require_clean(kept: Kept, values: Mapping[str, Any], project: Project, terms: Terms) -> None:
+    """Raise GateError when there is a secret or an unsafe pickle in what is to be kept."""
+    gates, everything = project.config.gates, ('**',)
+    allowed = Allowed(
+        everything if terms.allow_secrets else tuple(gates.allow_secrets),
+        everything if terms.allow_unsafe else tuple(gates.allow_unsafe),
+    )
+    texts = {f'{kept.folder}/{project.config.experiment_tracking.metadata_file}': metadata.as_text(values)}
     if kept.configuration is not None:
         document = kept.configuration
-        yield f'{kept.folder}/{document.name}', document.content.decode('utf-8', 'surrogateescape')
-    for name, path in kept.results.items():
-        if path.stat().st_size <= _SCANNED_MAX:
-            yield f'{kept.folder}/{name}', path.read_bytes().decode('utf-8', 'surrogateescape')
+        texts[f'{kept.folder}/{document.name}'] = document.content.decode('utf-8', 'surrogateescape')
+    require_clean(scan_texts(texts) + _scanned(kept, project.home), allowed)
+
+
+def _scanned(kept: Kept, home: Home) -> list[Finding]:
+    files = [
+        SourceFile(f'{kept.folder}/{name}', path.resolve(), path.stat())
+        for name, path in kept.results.items()
+    ]
+    if not files:
+        return []
+    root = Path(os.path.commonpath([file.source.parent for file in files]))
+    with closing(CommandCache(home.cache / 'files.sqlite')) as cache:
+        return scan_files(root, files, cache, stamps={})
+
+
+def _before(kept: Kept, configs: Target, project: Project) -> Mapping[str, Any]:
+    """Return the metadata that the repository has in the experiment's folder."""
+    path = f'{kept.folder}/{project.config.experiment_tracking.metadata_file}'
+    return experiment.read_metadata(configs, project.home, path, token=project.token)
 
 
 def store(
@@ -105,8 +159,8 @@ def store(
         raise errors.UsageError(
             f'{kept.name}: there is nothing to keep: no configuration, no results, and experiment_tracking.enabled is off.'
         )
-    path = f'{kept.folder}/{tracking.metadata_file}'
-    before = experiment.read_metadata(configs, home, path, token=project.token)
+    _require_distinct(kept, config)
+    before = _before(kept, configs, project)
     _require_same(kept, before, configs)
     values = values if replaces else metadata.merged(before, values)
     text = metadata.as_text(metadata.kept_date(before, values)) if tracking.enabled else None
@@ -152,6 +206,7 @@ def _publication(
             sections={'Experiments': about},
             links={'Model': Link(model['repo_id'], model.get('url'))},
         ),
+        source=kept.source.resolve(),
     )
 
 
@@ -171,13 +226,28 @@ def _plain(config: Config) -> Config:
 def _composed(home: Home) -> Iterator[Path]:
     above = home.cache / 'experiments'
     above.mkdir(parents=True, exist_ok=True)
-    for left in above.iterdir():  # by runs that were killed
-        if time.time() - left.stat().st_mtime > _STALE_S:
-            shutil.rmtree(left, ignore_errors=True)
+    for left in above.iterdir():  # by runs that were killed, or that had no room for a copy of their files
+        with suppress(OSError):  # gone meanwhile
+            if time.time() - left.stat().st_mtime > _STALE_S:
+                _remove(left, home)
     root = Path(mkdtemp(dir=above))
     try:
         yield root
     finally:
+        _remove(root, home)
+
+
+def _remove(root: Path, home: Home) -> None:
+    """Remove a composed folder, unless a release that waits still shares its files."""
+    above = root.resolve()
+    shared = (
+        held.source
+        for _, entries in outbox.waiting(home.outbox)
+        for entry in entries
+        for held in entry.objects
+        if held.stamp is not None
+    )
+    if not any(Path(source).is_relative_to(above) for source in shared):
         shutil.rmtree(root, ignore_errors=True)
 
 
@@ -189,10 +259,6 @@ def _compose(root: Path, kept: Kept, text: str | None, metadata_file: str) -> No
         (root / kept.configuration.name).write_bytes(kept.configuration.content)
     for name, source in kept.results.items():
         path = root / name
-        if path.exists():
-            raise errors.UsageError(
-                f'{source}: {name} is the name of another file of the experiment. Rename it.'
-            )
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             if not reflink(source, path):

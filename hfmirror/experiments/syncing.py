@@ -32,7 +32,6 @@ from hfmirror.target import Target
 Outcome = Release | Unreleased
 
 _ARGUMENTS = 'training_args.json'
-_HOW_TO_SEND = "Nothing is lost: send it with 'hfmirror resume', or run the same again."
 
 
 class Training(NamedTuple):
@@ -60,29 +59,40 @@ class Synced(NamedTuple):
     experiment: Outcome | None
 
     @property
+    def outcome(self) -> Outcome | None:
+        """What the exit code depends on: of model and experiment what failed, else what waits, else what is done."""
+        both = [one for one in (self.model, self.experiment) if one is not None]
+        return max(both, key=_badness, default=None)
+
+    @property
     def urls(self) -> dict[str, str | None]:
         """Where the model, the configuration and the results are seen; None for what was not uploaded."""
-        named, is_stored = self.kept.configuration, self.experiment is not None
+        named, is_stored = self.kept.configuration, isinstance(self.experiment, Release)
         config_url = storing.page(self.configs, f'{self.kept.folder}/{named.name}', 'blob') if named else None
         results_url = storing.page(self.configs, self.kept.folder) if self.kept.results else None
         return {
-            'model_url': self.target.url if self.model else None,
+            'model_url': self.target.url if isinstance(self.model, Release) else None,
             'config_url': config_url if is_stored else None,
             'results_url': results_url if is_stored else None,
         }
 
 
+def _badness(one: Outcome) -> int:
+    return 2 if isinstance(one, Unreleased) else int(one.status == 'queued')
+
+
 def sync(training: Training, project: Project, terms: Terms) -> list[Synced]:
     """Sync a training run with every target, in the order they were named; ``upload_items`` are what of it.
 
-    Raises the error of the only target; of several, each has its own in the result. Raises GateError before anything is sent
-    when there is a secret in configuration, results or metadata.
+    Raises the error of the only target; of several, each has its own in the result. Before anything is sent raises GateError
+    when the gates find something in configuration, results or metadata, UsageError when two of these have one name, and
+    ConflictError when another experiment has the folder.
     """
     config, models = project.config, project.targets(training.model)
     kept, run = _asked_for(training, config), run_of(training, models[0], config)
     has_rest, links = _has_rest(kept, config), {}
     if has_rest:
-        storing.require_clean_texts(kept, metadata.describe(run, config), config, terms)
+        storing.require_storable(kept, metadata.describe(run, config), models, project, terms)
         links = _links(kept, models, project)
     releases: Sequence[Outcome | None] = [None] * len(models)
     if 'model' in config.upload_items:
@@ -105,6 +115,7 @@ def _asked_for(training: Training, config: Config) -> Kept:
         training.name,
         training.configuration if 'config' in items else None,
         training.results if 'results' in items else {},
+        training.model,
     )
 
 
@@ -231,15 +242,3 @@ def _impatient(config: Config) -> Config:
     """Return a configuration that tries the network once: it has just failed as often as was asked for."""
     upload = config.settings.upload.model_copy(update={'max_retries': 0})
     return config.model_copy(update={'settings': config.settings.model_copy(update={'upload': upload})})
-
-
-def require_done(outcomes: Sequence[Outcome | None]) -> None:
-    """Raise unless all is where it belongs: NetworkError when it waits for the network, PartialError when some failed."""
-    failed = [one for one in outcomes if isinstance(one, Unreleased)]
-    queued = [one for one in outcomes if isinstance(one, Release) and one.status == 'queued']
-    if failed:
-        lines = [f'  {one.target}: {one.error}' for one in failed]
-        raise errors.PartialError('\n'.join([f'{len(failed)} of {len(outcomes)} failed:', *lines]))
-    if queued:
-        names = ' and '.join(f'{one.target} {one.version or str(one.commit)[:10]}' for one in queued)
-        raise errors.NetworkError(f'{names}: not sent yet. {_HOW_TO_SEND}')

@@ -15,7 +15,7 @@ Tell = Callable[[str], None]
 _WIDTH = 90
 _SHOWN = 10
 
-NO_TOKEN = 'WARNING: HF_TOKEN not found in environment variables.\nSkipping HuggingFace upload.'
+SKIPPED = 'Skipping HuggingFace upload.'
 NOT_LET_IN = 'Error: You need to be authenticated to access this repository.'
 TIMEOUT = 'Error: Connection timeout while uploading.'
 

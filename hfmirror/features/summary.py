@@ -23,6 +23,7 @@ from hfmirror import durable, output
 from hfmirror.features.featureset import FeatureSet
 
 SUMMARY = 'execution_summary.json'
+_SECTION = 'huggingface_upload'
 _LARGEST = 64 * 1024 * 1024  # bytes of a summary that is read
 
 
@@ -45,7 +46,10 @@ NOT_VERIFIED = Verification(False, {})
 
 
 class Upload(NamedTuple):
-    """What came of the upload of one feature set. ``success``: all of it is on the remote, and was proven to be."""
+    """What came of the upload of one feature set. ``success``: all of it is on the remote, and was proven to be.
+
+    ``waits``: it is to be sent when the network is there again.
+    """
 
     symbol: str
     timeframe: str
@@ -54,11 +58,14 @@ class Upload(NamedTuple):
     files_uploaded: Sequence[Uploaded]
     remote_dir: str
     verification: Verification = NOT_VERIFIED
+    waits: bool = False
 
     def as_document(self) -> dict[str, Any]:
         """Return it as it stands in the summary."""
+        told = self._asdict()
+        del told['waits']  # the message says it
         return {
-            **self._asdict(),
+            **told,
             'files_uploaded': [file._asdict() for file in self.files_uploaded],
             'verification': {
                 'all_present': self.verification.all_present,
@@ -67,24 +74,44 @@ class Upload(NamedTuple):
         }
 
 
-def not_uploaded(one: FeatureSet, message: str) -> Upload:
+def not_uploaded(one: FeatureSet, message: str, *, waits: bool = False) -> Upload:
     """Return the upload of a feature set that did not get there."""
-    return Upload(one.symbol, one.timeframe, False, message, [], one.remote_dir)
+    return Upload(one.symbol, one.timeframe, False, message, [], one.remote_dir, waits=waits)
 
 
 def write_summary(uploads: Sequence[Upload], path: Path = Path(SUMMARY)) -> None:
-    """Write what came of the uploads into a summary; what other steps of the run have written there stays."""
-    several = len({upload.symbol for upload in uploads}) > 1
-    rows = {
-        f'{upload.symbol}/{upload.timeframe}' if several else upload.timeframe: upload.as_document()
-        for upload in uploads
-    }
+    """Write what came of the uploads into a summary.
+
+    What is there of other uploads stays, and what other steps of the run have written there.
+    """
     before = _before(path)
     if before is None:
         output.warn(f'{path}: there already, and not a summary; it is left as it is. Move it away.')
         return
-    text = json.dumps({**before, 'huggingface_upload': rows}, ensure_ascii=False, indent=2)
-    durable.write(path, f'{text}\n'.encode('utf-8', 'replace'))
+    known = before.get(_SECTION)
+    rows = _keyed(
+        [
+            *(known.items() if isinstance(known, dict) else ()),
+            *((upload.timeframe, upload.as_document()) for upload in uploads),
+        ]
+    )
+    text = json.dumps({**before, _SECTION: rows}, ensure_ascii=False, indent=2)
+    durable.rewrite(path, f'{text}\n'.encode('utf-8', 'replace'))
+
+
+def _keyed(rows: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return rows by timeframe, and by symbol too where there are several; the last one of a key counts."""
+    names = [
+        (row.get('symbol'), row.get('timeframe')) if isinstance(row, dict) else (None, None)
+        for _, row in rows
+    ]
+    several = len({symbol for symbol, _ in names if isinstance(symbol, str)}) > 1
+    keyed = {}
+    for (symbol, timeframe), (key, row) in zip(names, rows, strict=True):
+        if isinstance(symbol, str) and isinstance(timeframe, str):
+            key = f'{symbol}/{timeframe}' if several else timeframe
+        keyed[key] = row
+    return keyed
 
 
 def _before(path: Path) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
 
-from hfmirror import auth, errors, output, place
+from hfmirror import auth, errors, hub, output, place
 from hfmirror.clone import opened
 from hfmirror.config.loading import load_config
 from hfmirror.config.places import Home, home
@@ -20,7 +20,7 @@ from hfmirror.naming import Choice
 from hfmirror.objects import objects_of
 from hfmirror.outcome import Release, Unreleased
 from hfmirror.place import Place
-from hfmirror.publishing import Publication, publish
+from hfmirror.publishing import NO_TOKEN, Publication, publish, without_token
 from hfmirror.rules import in_repo
 
 if TYPE_CHECKING:
@@ -72,13 +72,14 @@ def upload_many(
 
     ``remote`` is hub, local or a git URL, ``tag`` the version, ``config_file`` counts instead of ``config.yaml``, and
     ``tell`` gets the lines for a person. What is None is as the configuration has it. Other files of the repository stay.
-    Without a token for the Hub the release is kept in the local Hub, and when the network fails it waits to be sent;
-    neither is an error, and neither is a ``success``.
-    Raises SourceError when a file of a set is missing, GateError before anything is sent, and as ``publish`` does.
+    Without a token for the Hub that is configured the release is kept in the local Hub, and when the network fails it
+    waits to be sent; neither is an error, and neither is a ``success``.
+    Raises AuthError when ``remote`` is hub and there is no token, SourceError when a file of a set is missing, GateError
+    before anything is sent, and as ``publish`` does.
     """
     featureset.check(sets)
     config, homes = load_config(config_file), home()
-    way = _way([remote] if remote else config.remotes, token, sets[0].folder)
+    way = _way(remote, config, token, sets[0].folder)
     with gathered(sets, homes, exclude=config.layout.exclude) as source:
         require_clean(limits.check(source.sizes()).findings)  # before the first byte is read
         publication = Publication(
@@ -93,7 +94,7 @@ def upload_many(
             private=private,
         )
         if way.diverted:
-            tell(console.NO_TOKEN)
+            tell(f'{NO_TOKEN}\n{console.SKIPPED}')
         else:
             console.begin(tell, sets[0])
         releases = _publish(publication, config, homes, token=way.token, tell=tell)
@@ -103,16 +104,20 @@ def upload_many(
     return _told(tell, sets, source, releases, _present(source, releases, homes, way.token))
 
 
-def _way(remotes: Sequence[str], token: str | None, folder: Path) -> _Way:
-    """Return where an upload goes. The release of somebody without a token is not lost: the local Hub gets it."""
-    remotes = remotes or ['hub']
+def _way(remote: str | None, config: Config, token: str | None, folder: Path) -> _Way:
+    """Return where an upload goes. The release of somebody without a token is not lost: the local Hub gets it.
+
+    Who asks for the Hub by name wants that one: raises AuthError without a token.
+    """
+    remotes = [remote] if remote else config.remotes or ['hub']
     if 'hub' not in remotes:
         return _Way(remotes, None, False)
     found = auth.find_token(token, folder=folder)
     if found is not None:
         return _Way(remotes, found, False)
-    kept = dict.fromkeys('local' if remote == 'hub' else remote for remote in remotes)
-    return _Way(list(kept), None, True)
+    if remote:
+        raise errors.AuthError(f'--remote hub: {hub.NO_TOKEN}')
+    return _Way(without_token(remotes), None, True)
 
 
 def _repo(way: _Way, config: Config, homes: Home) -> str | None:
@@ -124,7 +129,10 @@ def _repo(way: _Way, config: Config, homes: Home) -> str | None:
     if not hubs:
         return None
     unnamed = Place(None, 'dataset')
-    (target,) = place.targets_of(unnamed, hubs[:1], config, homes, folder=Path(_NAME), token=way.token)
+    # One name for all of them: where the Hub is among them, one that it takes.
+    (target,) = place.targets_of(
+        unnamed, sorted(hubs)[:1], config, homes, folder=Path(_NAME), token=way.token
+    )
     return target.repo_id
 
 
@@ -192,7 +200,7 @@ def _waiting(releases: Sequence[Release]) -> Release | None:
 def _waits(tell: console.Tell, one: FeatureSet, files: Sequence[Uploaded], waiting: Release) -> Upload:
     console.files(tell, files, 'WAITING')
     tell(f'\n{console.TIMEOUT}\n{waiting.note}')
-    return not_uploaded(one, f'{console.TIMEOUT} The release waits to be sent.')
+    return not_uploaded(one, f'{console.TIMEOUT} The release waits to be sent.', waits=True)
 
 
 def _is_there(
@@ -227,7 +235,7 @@ def _present(
     paths = source.sizes().keys()
     try:
         return [_there(release, paths, homes, token) for release in releases]
-    except errors.NetworkError as e:
+    except errors.HfmirrorError as e:  # whatever it is: the release was proven when it was sent
         output.warn(str(e))
         return None
 

@@ -32,7 +32,8 @@ KEYS = (
 
 
 class Generated(NamedTuple):
-    """What hfmirror has to say: {key: lines, None for nothing}, {region: lines}, and the mark of the README it had.
+    """What hfmirror has to say: {key: lines, None for nothing}, {region: lines}, and the marks of the README it had and of what
+    was configured.
 
     A key that is not in ``keys`` at all is left as it is.
     """
@@ -40,6 +41,7 @@ class Generated(NamedTuple):
     keys: Mapping[str, str | None]
     regions: Mapping[str, str]
     source: str | None
+    configured: str | None = None
 
 
 def decode(content: bytes, name: str) -> str:
@@ -87,7 +89,7 @@ def merge(base: str, generated: Generated) -> str:
         text, {name: generated.regions.get(name, '') for name in regions.ORDER[:-1]}, gone, NAME
     )
     written = [name for name in regions.ORDER[:-1] if name in gone or name in regions.find(text, NAME)]
-    note = State(_digests(text, values, state), written, generated.source)
+    note = State(_digests(text, values, state), written, generated.source, generated.configured)
     return regions.write(text, {'state': regions.state_lines(note)}, [], NAME)
 
 
@@ -126,7 +128,10 @@ def generated_in(text: str) -> Generated:
     keys = {key: lines.get(key) for key in free}
     inside = regions.content(text, NAME)
     return Generated(
-        keys, {name: inside[name] for name in regions.ORDER[:-1] if name in inside}, state.source
+        keys,
+        {name: inside[name] for name in regions.ORDER[:-1] if name in inside},
+        state.source,
+        state.configured,
     )
 
 

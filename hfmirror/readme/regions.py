@@ -5,11 +5,13 @@
     <!-- hfmirror:end files -->
 
 The region ``state`` is what the card remembers of itself, in comments that no reader sees: the front-matter keys that
-hfmirror wrote, each with a digest of its lines, the regions it wrote, and the digest of the README.md it was made from::
+hfmirror wrote, each with a digest of its lines, the regions it wrote, the digest of the README.md it was made from, and that of
+what was configured for it::
 
     <!-- hfmirror:keys license=1f0e3dad tags=0a1b2c3d -->
     <!-- hfmirror:regions overview files -->
     <!-- hfmirror:source 5d41402a -->
+    <!-- hfmirror:configured 7c211433 -->
 
 A key or region named there that is gone was taken out by a person, and stays out.
 """
@@ -39,7 +41,7 @@ ORDER = (
 )
 
 _MARKER = re.compile(r'^[ \t]*<!--[ \t]*hfmirror:(begin|end)[ \t]+([a-z][a-z0-9-]*)[ \t]*-->[ \t]*$', re.M)
-_NOTE = re.compile(r'^<!-- hfmirror:(keys|regions|source)((?: [^\s<>]+)*) -->$', re.M)
+_NOTE = re.compile(r'^<!-- hfmirror:(keys|regions|source|configured)((?: [^\s<>]+)*) -->$', re.M)
 
 
 class Region(NamedTuple):
@@ -56,6 +58,7 @@ class State(NamedTuple):
     keys: Mapping[str, str]
     regions: Sequence[str]
     source: str | None
+    configured: str | None = None
 
 
 class MarkerProblem(Exception):
@@ -128,18 +131,24 @@ def state(text: str, name: str) -> State:
         inside = text[place.start : place.end].replace('\r\n', '\n').replace('\r', '\n')
         notes = {match[1]: match[2].split() for match in _NOTE.finditer(inside)}
     pairs = [note.rpartition('=') for note in notes.get('keys', [])]
-    source = notes.get('source', [])
+    source, configured = notes.get('source', []), notes.get('configured', [])
     return State(
         keys={key: digest for key, _, digest in pairs if key},
         regions=notes.get('regions', []),
         source=source[0] if len(source) == 1 else None,
+        configured=configured[0] if len(configured) == 1 else None,
     )
 
 
 def state_lines(state: State) -> str:
     """Return the content of the region ``state``."""
     keys = ' '.join(f'{key}={digest}' for key, digest in sorted(state.keys.items()))
-    lines = [('keys', keys), ('regions', ' '.join(state.regions)), ('source', state.source or '')]
+    lines = [
+        ('keys', keys),
+        ('regions', ' '.join(state.regions)),
+        ('source', state.source or ''),
+        ('configured', state.configured or ''),
+    ]
     return '\n'.join(f'<!-- hfmirror:{what} {value} -->' for what, value in lines if value)
 
 

@@ -42,6 +42,8 @@ def main() -> None:
         write_summary(failed(sets, e))
         raise
     write_summary(uploads)
+    if any(upload.waits for upload in uploads):
+        raise errors.NetworkError("the features are not uploaded yet: 'hfmirror resume' sends what waits.")
 
 
 def failed(sets: list[FeatureSet], error: errors.HfmirrorError) -> list[Upload]:
