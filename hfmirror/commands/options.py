@@ -57,6 +57,30 @@ token: Callable[[F], F] = click.option(
 verbose: Callable[[F], F] = click.option('-v', '--verbose', is_flag=True, help='Say more of what happens.')
 
 
+remotes: Callable[[F], F] = click.option(
+    '--remote', 'remotes', multiple=True, metavar='hub|local|URL', help='Where to; can be given again.'
+)
+_private: Callable[[F], F] = click.option(
+    '--private/--public',
+    default=None,
+    help='Of a repository that is created.  [default: as configured, else as the account has it]',
+)
+_allow_secrets: Callable[[F], F] = click.option(
+    '--allow-secrets', is_flag=True, help='Release what looks like a secret all the same.'
+)
+_allow_unsafe: Callable[[F], F] = click.option(
+    '--allow-unsafe', is_flag=True, help='Release pickles all the same that may run programs.'
+)
+_dry_run: Callable[[F], F] = click.option(
+    '--dry-run', is_flag=True, help='Show what would be released; change nothing.'
+)
+
+
+def terms(function: F) -> F:
+    """Add the options that say on which terms something is released."""
+    return _together(_private, _allow_secrets, _allow_unsafe, _dry_run)(function)
+
+
 def where(function: F) -> F:
     """Add the options that name one repository."""
     return _together(repo, repo_type, branch, remote, token, config)(function)

@@ -52,9 +52,7 @@ def choose(given: Mapping[str, Any]) -> Choice:
 @options.repo_type
 @click.option('--path-in-repo', metavar='PATH', help='A folder of the repository.  [default: its root]')
 @options.branch
-@click.option(
-    '--remote', 'remotes', multiple=True, metavar='hub|local|URL', help='Where to; can be given again.'
-)
+@options.remotes
 @click.option('--tag', metavar='T', help='Name the release.')
 @click.option(
     '--bump', type=click.Choice(['major', 'minor', 'patch']), help='Count the last semantic version up.'
@@ -70,14 +68,7 @@ def choose(given: Mapping[str, Any]) -> Choice:
     default=None,
     help='Leave files in the repository that the folder does not have.  [default: layout.keep, else no]',
 )
-@click.option(
-    '--private/--public',
-    default=None,
-    help='Of a repository that is created.  [default: as configured, else as the account has it]',
-)
-@click.option('--allow-secrets', is_flag=True, help='Release what looks like a secret all the same.')
-@click.option('--allow-unsafe', is_flag=True, help='Release pickles all the same that may run programs.')
-@click.option('--dry-run', is_flag=True, help='Show what would be released; change nothing.')
+@options.terms
 @options.token
 @options.config
 @options.as_json
@@ -96,8 +87,11 @@ def command(**given: Any) -> None:
     from hfmirror.config.loading import load_config
     from hfmirror.config.places import home
     from hfmirror.publishing import publish
+    from hfmirror.target import check_repo_id
 
     output.configure(verbose=given['verbose'])
+    if given['repo'] and '/' in given['repo']:
+        check_repo_id(given['repo'])  # before the token is looked for, which a CI job has to ask for
     publication, config = asked(given), load_config(given['config_file'])
     wants_token = 'hub' in (publication.remotes or config.remotes or ['hub'])
     token = options.token_of(given, folder=publication.folder) if wants_token else None

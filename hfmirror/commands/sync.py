@@ -33,18 +33,9 @@ if TYPE_CHECKING:
     help='The configuration to keep with the experiment.  [default: the project file]',
 )
 @options.repo
-@click.option(
-    '--remote', 'remotes', multiple=True, metavar='hub|local|URL', help='Where to; can be given again.'
-)
+@options.remotes
 @click.option('-m', '--message', help="Your words for the model's commit and tag.")
-@click.option(
-    '--private/--public',
-    default=None,
-    help='Of repositories that are created.  [default: as the configuration, or the account, has it]',
-)
-@click.option('--allow-secrets', is_flag=True, help='Release what looks like a secret all the same.')
-@click.option('--allow-unsafe', is_flag=True, help='Release pickles all the same that may run programs.')
-@click.option('--dry-run', is_flag=True, help='Show what would be released; change nothing.')
+@options.terms
 @options.token
 @options.config
 @options.as_json
