@@ -25,7 +25,7 @@ from hfmirror.auth import Token
 from hfmirror.config.places import Home
 from hfmirror.fastimport import Content, commit_stream
 from hfmirror.gitcmd import GitFailed, git, git_bytes
-from hfmirror.hub import Hub, explaining, hub_of, require_online
+from hfmirror.hub import Hub, NoSuchRepository, explaining, hub_of, require_online
 from hfmirror.refs import Refs, fetched_tags, ls_remote, tags_in
 from hfmirror.target import Target
 from hfmirror.tree import Tree
@@ -53,7 +53,12 @@ class Clone(WorkTree):
         """
         if self.target.remote == 'local' and self.target.path is not None and not self.target.path.exists():
             return Refs(None, {})
-        refs = self._asked()
+        try:
+            refs = self._asked()
+        except errors.NotFoundError as e:
+            if isinstance(e, NoSuchRepository) or self.hub is None or not self.hub.exists(self.target):
+                raise
+            refs = self._asked()  # it was created between git's question and ours
         durable.write(self.home / 'refs.json', json.dumps(refs).encode())
         return refs
 

@@ -449,3 +449,10 @@ def test_nothing_waits_after_a_push(mirror, folder, hub):
     (work,) = (mirror.home / 'clones').glob('*/work')
     assert git('status', '--porcelain', cwd=work) == ''
     assert os.listdir(folder.path)
+
+
+def test_a_repository_that_somebody_creates_while_it_is_asked_for_is_there(hub, mirror, folder, api):
+    hub.fail(f'GET /{mirror.repo}/info/refs', 404)
+    hub.when(f'GET /{mirror.repo}/info/refs', lambda: api.create_repo(mirror.repo))
+    push = mirror.run('push', folder, '--remote', 'hub', '--repo', mirror.repo)
+    assert push.code == 0, push.err
