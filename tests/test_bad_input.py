@@ -338,6 +338,7 @@ def test_names_that_collide_elsewhere_are_refused_both_named(mirror, released, n
     refused(mirror, released, code=1, says=[str(released), 'macOS or Windows', 'Rename', '--exclude'])
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(sys.platform == 'darwin', reason='the file system itself refuses such names')
 def test_a_name_that_is_not_utf_8_is_refused(mirror, released):
     Path(os.fsdecode(os.fsencode(released.path) + b'/caf\xe9.txt')).write_text('x')
@@ -352,6 +353,7 @@ def test_a_name_with_a_control_character_is_refused_and_cannot_steer_the_termina
     assert '\x1b' not in done.err
 
 
+@pytest.mark.heavy
 def test_all_problems_of_a_folder_are_said_at_once(mirror, released, tmp_path):
     os.mkfifo(released.path / 'pipe')
     (released.path / 'loop').symlink_to('loop')
@@ -423,6 +425,7 @@ def test_a_broken_json_file_that_the_card_is_made_from_stops_the_release(mirror,
     refused(mirror, released, code=8, says=[name, 'line 1, column'])
 
 
+@pytest.mark.heavy
 def test_a_safetensors_file_of_junk_does_not_stop_the_release_nor_eat_memory(mirror, released):
     released.write('model.safetensors', (2**62).to_bytes(8, 'little') + b'{}')
     done = mirror.push(released)
@@ -606,6 +609,7 @@ def _runs(*command):
         return False
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('size', [3 * 2**20, 12 * 2**20])
 def test_a_full_disk_under_our_directories_is_said_and_nothing_stays(mirror, folder, small_disk, size):
     mirror.home = small_disk
@@ -634,6 +638,7 @@ def test_a_full_disk_under_the_remote_is_said_and_nothing_stays(mirror, folder, 
     mirror.assert_whole()
 
 
+@pytest.mark.heavy
 def test_a_full_disk_while_git_writes_is_said(mirror, folder, small_disk):
     mirror.home = small_disk
     env = {'HFMIRROR_HOME': str(small_disk)}

@@ -106,6 +106,7 @@ def test_no_network_and_no_git_is_needed(mirror, folder, tmp_path):
     assert done.code == 0, done.err
 
 
+@pytest.mark.heavy
 def test_the_clone_of_a_release_is_not_touched(mirror, folder):
     mirror.push(folder, '--tag', 'v1.0.0')
     before = mirror.git('for-each-ref')

@@ -66,6 +66,7 @@ def repository(hub, kind='models', repo=REPO):
     return hub.root / kind / f'{repo}.git'
 
 
+@pytest.mark.heavy
 def test_uploaded_folder_comes_back(hub, hf, way, weights, tmp_path):
     hf('upload', REPO, weights, '.', **way)
     hf('download', REPO, '--local-dir', tmp_path / 'got', **way)
@@ -78,6 +79,7 @@ def test_only_a_stock_client_uses_xet(hub, hf, way, weights):
     assert (repository(hub) / 'xet').is_dir() == (way == {'python': STOCK})
 
 
+@pytest.mark.heavy
 def test_uploaded_folder_is_whole_for_git_and_git_lfs(hub, hf, way, weights, tmp_path):
     hf('upload', REPO, weights, '.', **way)
     git('fsck', '--full', '--strict', cwd=repository(hub))
@@ -86,6 +88,7 @@ def test_uploaded_folder_is_whole_for_git_and_git_lfs(hub, hf, way, weights, tmp
     assert {name: sha for name, sha in checksums(clone).items() if name in expected} == expected
 
 
+@pytest.mark.heavy
 def test_uploaded_file_comes_back(hub, hf, way, weights, tmp_path):
     hf('upload', REPO, weights / 'model.safetensors', **way)
     path = hf('download', REPO, 'model.safetensors', '--quiet', **way).strip()
@@ -178,6 +181,7 @@ def test_whoami(hub, hf):
     assert hf('auth', 'whoami', '--json') == {'user': 'local', 'orgs': None, 'endpoint': hub.endpoint}
 
 
+@pytest.mark.heavy
 def test_login_keeps_the_token(hub, hf):
     hf('auth', 'login', '--token', hub.token, token='')
     assert 'local' in hf('auth', 'whoami', token='')
@@ -187,6 +191,7 @@ def test_login_with_a_wrong_token_fails(hf):
     assert 'nvalid' in hf('auth', 'login', '--token', 'hf_nobodysnobodys', token='', code=1)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('kind', ['model', 'dataset', 'space'])
 def test_repository_is_created_and_deleted(hub, hf, kind):
     sdk = ('--sdk', 'static') if kind == 'space' else ()
@@ -204,6 +209,7 @@ def test_private_repository_is_made_public(hub, hf):
     assert hf('models', 'info', REPO, '--json')['private'] is False
 
 
+@pytest.mark.heavy
 def test_repository_is_moved(hub, hf):
     hf('repos', 'create', REPO)
     hf('repos', 'move', REPO, 'local/other')
@@ -242,6 +248,7 @@ def test_upload_to_a_new_branch_makes_it(hub, hf, weights):
     assert 'config.json' not in git('ls-tree', '--name-only', 'main', cwd=repository(hub))
 
 
+@pytest.mark.heavy
 def test_download_at_a_tag(hub, hf, weights, tmp_path):
     hf('upload', REPO, weights / 'config.json')
     hf('repos', 'tag', 'create', REPO, 'v1.0.0')
@@ -250,6 +257,7 @@ def test_download_at_a_tag(hub, hf, weights, tmp_path):
     assert (tmp_path / 'got/config.json').read_bytes() == (weights / 'config.json').read_bytes()
 
 
+@pytest.mark.heavy
 def test_pull_request_is_opened_listed_and_merged(hub, hf, weights):
     hf('repos', 'create', REPO)
     hf('upload', REPO, weights, '.', '--create-pr', '--commit-message', 'weights')

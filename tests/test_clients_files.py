@@ -103,6 +103,7 @@ def test_file_is_copied_inside_a_repository(client, repo):
     assert client.fs.cat_file(f'{repo}/copy.bin') == WEIGHTS
 
 
+@pytest.mark.heavy
 def test_file_is_copied_to_another_repository(client, repo):
     client.fs.pipe_file(f'{repo}/model.bin', WEIGHTS)
     client.api.create_repo(repo, repo_type='dataset')

@@ -108,6 +108,7 @@ def test_damage_is_mended_without_asking(mirror, folder, where, clone, damage):
     mirror.assert_whole()
 
 
+@pytest.mark.heavy
 def test_a_deleted_clone_is_made_again(mirror, folder, where, clone):
     shutil.rmtree(clone)
     mirror.push(folder, *where, '--bump', 'minor')
@@ -130,6 +131,7 @@ def test_a_strangers_directory_in_its_place_is_refused_and_left_alone(mirror, fo
     assert checksums(clone) == before
 
 
+@pytest.mark.heavy
 def test_a_file_in_its_place_is_refused_and_left_alone(mirror, folder, where, clone):
     shutil.rmtree(clone)
     clone.write_text('the only copy')

@@ -602,6 +602,7 @@ def test_a_dot_env_that_is_no_text_is_named_and_the_rest_is_looked_at():
     ]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ('content', 'expected'),
     [

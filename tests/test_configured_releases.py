@@ -283,6 +283,7 @@ def test_the_root_can_be_asked_for_where_a_folder_is_configured(mirror, folder):
     assert 'config.json' in mirror.files()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ('keys', 'private'),
     [

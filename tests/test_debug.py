@@ -18,6 +18,7 @@ def test_debug_shows_how_a_command_failed(mirror, folder):
     assert re.search(r'^debug: git ls-remote .*, exit \d+, in ', done.err, re.MULTILINE)
 
 
+@pytest.mark.heavy
 def test_debug_shows_the_transfer_of_objects(hub, mirror, folder):
     env = {'HF_ENDPOINT': hub.endpoint, 'HF_TOKEN': hub.token, 'LOG_LEVEL': 'DEBUG'}
     done = mirror.run('push', folder.path, '--remote', 'hub', '--repo', 'local/x', env=env, code=0)
@@ -25,6 +26,7 @@ def test_debug_shows_the_transfer_of_objects(hub, mirror, folder):
     assert hub.token not in done.err + done.out
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('level', ['WARNING', 'ERROR'])
 def test_a_higher_level_keeps_talk_away_and_results_there(mirror, folder, level):
     done = mirror.run('push', folder.path, env={'LOG_LEVEL': level}, code=0)

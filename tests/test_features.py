@@ -501,6 +501,7 @@ def test_without_a_network_the_release_waits(on_hub, features, told):
     assert 'hfmirror resume' in told[-1]
 
 
+@pytest.mark.heavy
 def test_what_waits_is_sent_by_resume_whatever_became_of_the_folders(on_hub, tmp_path, mirror):
     on_hub.cut('POST /git-receive-pack', times=9)
     upload_many(scattered(tmp_path), repo=REPO)

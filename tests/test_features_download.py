@@ -104,6 +104,7 @@ def test_one_timeframe_may_be_a_word(released):
     assert list(download_training_features('BTCUSDT', '15m')) == ['15m']
 
 
+@pytest.mark.heavy
 def test_a_version_is_the_one_that_was_released(released):
     old = np.load(released / '15m' / '15m_y_reg.npy')
     make(released / '15m', seed=8)
@@ -267,6 +268,7 @@ def test_the_guides_lines_run_and_the_library_finds_the_files_without_a_network(
     assert run_python(hub, home, DIRECT, HF_HUB_OFFLINE='1') == '(8, 8)\n'
 
 
+@pytest.mark.heavy
 def test_the_guides_direct_download_runs(hub, released, tmp_path):
     assert run_python(hub, tmp_path / 'person', DIRECT) == '(8, 8)\n'
 
@@ -288,10 +290,12 @@ class Unknown:
         return json.loads, ('[]',)
 
 
+@pytest.mark.heavy
 def test_the_scaler_is_none_unless_pickles_are_allowed(released):
     assert download()['scaler'] is None
 
 
+@pytest.mark.heavy
 def test_the_scaler_scales_as_it_did(released):
     made = pickle.loads((released / '15m' / '15m_scaler.pkl').read_bytes())
     values = np.random.default_rng(1).normal(size=(5, 8))
@@ -420,6 +424,7 @@ def test_what_is_no_json_is_refused(tmp_path, content):
         loading._json(path)
 
 
+@pytest.mark.heavy
 def test_a_broken_array_on_the_remote_is_named(released):
     change(released, 'y_reg.npy', b'no array')
     with pytest.raises(errors.SourceError, match=r'15m_y_reg\.npy: no array of numbers'):

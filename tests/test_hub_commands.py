@@ -129,6 +129,7 @@ def test_wrong_bytes_are_found_by_reading_them(mirror, released, where):
     assert found['different'] == ['model.bin']
 
 
+@pytest.mark.heavy
 def test_a_file_that_somebody_else_changed_differs_from_the_folder(mirror, released, where):
     commit_by_path(mirror.remote, {'config.json': '{}'})
     git('tag', '-f', '-a', '-m', 'moved', 'v1.0.0', 'main', cwd=mirror.remote)
@@ -184,6 +185,7 @@ def test_a_card_for_the_hub_wants_a_name(mirror, folder, hub):
     assert hub.requests() == []
 
 
+@pytest.mark.heavy
 def test_verify_asks_for_refs_objects_and_the_list_of_files(mirror, on_hub, hub):
     done = mirror.run('verify', *on_hub, code=0)
     assert 'refs, every object and the list of files confirmed' in done.out
@@ -198,6 +200,7 @@ def listing(hub, mirror, change):
     hub.fail('GET /tree/', 200, body=body, content_type='application/json')
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ('change', 'kind'),
     [

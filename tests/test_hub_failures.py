@@ -277,6 +277,7 @@ def test_a_page_that_says_come_back_later_is_no_refusal(status):
 UPLOAD_PACK = 'POST /git-upload-pack'  # with protocol 2 first for the refs, then for what they name
 
 
+@pytest.mark.heavy
 def test_a_fetch_that_breaks_is_tried_again(there, tmp_path):
     retry(tmp_path, 1)
     there.hub.fail(UPLOAD_PACK, 503, after=1)
@@ -335,6 +336,7 @@ def test_a_private_repository_of_somebody_else_is_one_they_may_not_write(first):
     assert 'bob' in first.push(code=4, env={'HF_TOKEN': new_user(first.hub, 'bob')}).err
 
 
+@pytest.mark.heavy
 def test_a_repository_of_another_type(first):
     first.create('dataset')
     done = first.push(code=5)
@@ -549,6 +551,7 @@ def test_a_repository_that_is_public_already_is_said_to_be_when_private_was_aske
     assert 'is public; --private counts only when' in there.push('--private', code=0).err
 
 
+@pytest.mark.heavy
 def test_the_hubs_first_commit_is_nobody_elses_although_its_answer_was_lost(first):
     first.hub.cut(CREATE)
     assert 'somebody pushed' not in first.push(code=0).err

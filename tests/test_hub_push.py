@@ -194,6 +194,7 @@ def test_an_untouched_folder_sends_nothing(mirror, folder, hub):
     assert mirror.git('for-each-ref') == before
 
 
+@pytest.mark.heavy
 def test_a_tag_with_other_content_is_a_conflict(mirror, folder, hub):
     push(mirror, folder, '--tag', 'v1.0.0')
     folder.write('config.json', '{"changed": true}')
@@ -353,6 +354,7 @@ def named(mirror, folder, name, *args, **kwargs):
     return mirror.run('push', place, '--remote', 'hub', '--json', *args, **kwargs)
 
 
+@pytest.mark.heavy
 def test_who_we_are_is_asked_once(mirror, folder, hub):
     (done,) = named(mirror, folder, 'asked-once', code=0).json
     assert done['url'] == f'{hub.endpoint}/local/asked-once'
@@ -374,6 +376,7 @@ def test_a_name_that_cannot_be_asked_for_is_to_be_given(mirror, folder, hub):
     assert '--repo' in done.err and 'HF_USERNAME' in done.err
 
 
+@pytest.mark.heavy
 def test_a_folders_name_becomes_one_that_the_hub_takes(mirror, folder, hub):
     done = named(mirror, folder, 'Tiny Model (v2).git', env={'HF_USERNAME': 'local'}, code=0)
     assert done.json[0]['url'] == f'{hub.endpoint}/local/Tiny-Model-v2'

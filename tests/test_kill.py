@@ -194,6 +194,7 @@ def test_git_is_killed_with_it_in_the_local_hub(worlds, tmp_path_factory, tmp_pa
     kill_and_run_again(world, fault(tmp_path / 'fault'))
 
 
+@pytest.mark.heavy
 def test_a_lock_that_may_be_in_use_is_left_alone_and_the_release_waits(mirror, folder, tmp_path):
     mirror.push(folder, '--tag', 'v1.0.0')
     lock = mirror.remote / 'refs' / 'heads' / 'main.lock'

@@ -249,6 +249,7 @@ def test_no_file_is_fetched_from_a_remote_behind_a_network(mirror, folder, tmp_p
         assert host.requests('POST /info/lfs') == []
 
 
+@pytest.mark.heavy
 def test_known_tags_are_not_fetched_again(mirror, folder, tmp_path):
     with GitHost(tmp_path / 'host') as host:
         host.create('me/x')
@@ -260,6 +261,7 @@ def test_known_tags_are_not_fetched_again(mirror, folder, tmp_path):
         assert sum(seen.length for seen in host.requests('POST /git-upload-pack')) < 2_000
 
 
+@pytest.mark.heavy
 def test_a_tag_deleted_on_the_remote_is_listed_no_more(mirror, folder, tmp_path):
     with GitHost(tmp_path / 'host') as host:
         remote = host.create('me/x')

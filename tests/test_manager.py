@@ -148,6 +148,7 @@ def metadata(repo, folder):
 # -- the examples of the tutorial
 
 
+@pytest.mark.heavy
 def test_the_whole_workflow_in_one_call(tutorial, hub, capsys):
     train('./mcp_finetuned_model')
     results = run("""
@@ -178,6 +179,7 @@ def test_the_whole_workflow_in_one_call(tutorial, hub, capsys):
     assert tutorial.model_info(MODEL).private and tutorial.model_info(CONFIGS).private
 
 
+@pytest.mark.heavy
 def test_the_same_step_by_step(tutorial, hub):
     train('./mcp_finetuned_model')
     names = run("""
@@ -215,6 +217,7 @@ def test_the_same_step_by_step(tutorial, hub):
     assert experiment.metrics == {'accuracy': 0.91, 'eval_loss': 0.25}
 
 
+@pytest.mark.heavy
 def test_a_semantic_a_timestamp_and_an_experiment_version(tutorial):
     manager = HuggingFaceManager('config.yaml')
     model = train('./model')
@@ -385,6 +388,7 @@ def test_a_large_file_read_in_pieces(local):
     assert [one.name for one in manager.list_versions()] == ['v1.0.0']
 
 
+@pytest.mark.heavy
 def test_the_retry_loop_ends_when_the_hub_is_back(tutorial, hub, capsys):
     train('./model')
     manager = HuggingFaceManager('config.yaml')
@@ -482,6 +486,7 @@ def test_the_configuration_keeps_its_comments(tutorial):
     assert held(CONFIGS)['experiments/baseline/config.yaml'] == CONFIG
 
 
+@pytest.mark.heavy
 def test_commits_are_called_as_the_template_says(tutorial):
     train('./model')
     HuggingFaceManager('config.yaml').sync_training_workflow('./model', 'baseline')
@@ -507,6 +512,7 @@ def test_without_a_tag_the_configuration_names_the_version(tutorial):
     assert (version.kind, version.name) == ('timestamp', metadata(CONFIGS, 'baseline')['model']['version'])
 
 
+@pytest.mark.heavy
 def test_a_stranger_sees_neither_repository(tutorial, hub):
     train('./model')
     HuggingFaceManager('config.yaml').sync_training_workflow('./model', 'baseline')
@@ -723,6 +729,7 @@ def test_what_others_wrote_into_the_metadata_does_no_harm(local, tmp_path):
     assert 'loss' not in told
 
 
+@pytest.mark.heavy
 def test_what_is_kept_is_of_the_model_that_was_uploaded_last(local):
     train('./one', 0.5)
     train('./two', 0.6)
@@ -735,6 +742,7 @@ def test_what_is_kept_is_of_the_model_that_was_uploaded_last(local):
     assert told == {'first': ('v1.0.0', 0.5), 'second': ('v2.0.0', 0.6)}
 
 
+@pytest.mark.heavy
 def test_experiments_may_be_synced_from_several_threads(local):
     manager, names = HuggingFaceManager('config.yaml'), [f'run{number}' for number in range(4)]
     for name in names:

@@ -70,6 +70,7 @@ def test_both_versions_of_a_real_model_come_back_as_they_were(mirror, model, wei
     mirror.assert_whole()
 
 
+@pytest.mark.heavy
 def test_the_card_of_a_real_model_tells_what_is_in_it(mirror, model, weights, tmp_path):
     from huggingface_hub import ModelCard
 

@@ -182,6 +182,7 @@ def test_their_lines_of_gitattributes_stay_when_a_waiting_release_goes_on_top(
     mirror.assert_whole()
 
 
+@pytest.mark.heavy
 def test_what_people_keep_by_hand_stays_and_stale_files_go(mirror, folder, remote, person):
     mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0')
     by_hand = {'LICENSE': 'MIT\n', 'LICENCE.md': 'MIT\n', 'old-shard.txt': 'from an old run\n'}
@@ -225,6 +226,7 @@ def test_somebody_else_makes_the_very_first_commit(mirror, folder, host, remote,
     assert mirror.git('rev-list', '--count', 'main') == '2'
 
 
+@pytest.mark.heavy
 def test_a_gitattributes_that_is_not_utf_8_stays_as_it_is(mirror, folder, tmp_path):
     mirror.push(folder, '--tag', 'v1.0.0')
     person = Person(mirror.remote, tmp_path / 'latin')

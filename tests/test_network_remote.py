@@ -47,6 +47,7 @@ def test_each_object_is_uploaded_once(mirror, folder, host, remote):
     assert len(host.requests('PUT')) == len(mirror.objects()) == 2
 
 
+@pytest.mark.heavy
 def test_list_versions_fetches_no_object(mirror, folder, host, remote):
     mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0')
     folder.write('eval_results.json', '{"eval_accuracy": 0.95}\n')
@@ -57,6 +58,7 @@ def test_list_versions_fetches_no_object(mirror, folder, host, remote):
     assert not host.requests('GET /lfs/objects')
 
 
+@pytest.mark.heavy
 def test_list_versions_works_with_a_host_that_cannot_filter(mirror, folder, remote):
     git('config', 'uploadpack.allowFilter', 'false', cwd=mirror.remote)
     mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0')
@@ -93,6 +95,7 @@ def test_verify_content_reads_every_object_again(mirror, folder, host, remote):
     assert len(host.requests('GET /lfs/objects')) == len(mirror.objects())
 
 
+@pytest.mark.heavy
 def test_verify_content_names_an_object_with_wrong_bytes(mirror, folder, remote):
     mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0')
     spoil_objects(mirror)
@@ -108,6 +111,7 @@ def spoil_objects(mirror):
         path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
 
 
+@pytest.mark.heavy
 def test_pull_refuses_wrong_bytes(mirror, folder, remote, tmp_path):
     mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0')
     spoil_objects(mirror)
@@ -130,6 +134,7 @@ def test_an_object_the_server_lost_fails_verify_and_is_sent_again_by_push(mirror
     mirror.run('verify', '--content', '--remote', remote, code=0)
 
 
+@pytest.mark.heavy
 def test_an_upload_that_the_server_does_not_confirm_is_no_release(mirror, folder, host, remote):
     host.fail('PUT', 200, times=9)  # it says yes and keeps nothing
     done = mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0', code=3)
@@ -151,6 +156,7 @@ def test_with_a_user_that_git_knows(mirror, folder, host, remote, tmp_path):
     assert folder.checksums().items() <= checksums(tmp_path / 'got').items()
 
 
+@pytest.mark.heavy
 def test_objects_that_ask_for_the_user_themselves_are_fetched(mirror, folder, host, remote, tmp_path):
     host.user, host.headers_in_actions = USER, False
     log_in(host, USER)
@@ -246,6 +252,7 @@ def test_the_clone_has_one_commit_of_the_past_and_no_weights(mirror, folder, hos
     assert not host.requests('GET /lfs/objects')
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('ranges', [True, False])
 def test_pull_goes_on_after_a_dropped_connection(mirror, folder, host, remote, tmp_path, ranges):
     folder.write('model.bin', LARGE)
@@ -259,6 +266,7 @@ def test_pull_goes_on_after_a_dropped_connection(mirror, folder, host, remote, t
     assert (second.length < len(LARGE)) == ranges
 
 
+@pytest.mark.heavy
 def test_a_pull_that_gave_up_goes_on_when_it_is_run_again(mirror, folder, host, remote, tmp_path):
     folder.write('model.bin', LARGE)
     mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0')
@@ -291,6 +299,7 @@ def script(path, text):
     return path
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(sys.platform == 'win32', reason='the ssh of this test is a shell script')
 def test_over_ssh(mirror, folder, ssh, tmp_path):
     mirror.push(folder, '--remote', ssh, '--tag', 'v1.0.0')

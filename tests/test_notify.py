@@ -279,6 +279,7 @@ def test_a_webhook_that_hangs_is_given_up_in_time(webhook, capsys):
     assert capsys.readouterr().err.count('in time') == 1
 
 
+@pytest.mark.heavy
 def test_a_mail_server_that_hangs_is_given_up_in_time(capsys):
     with socket.create_server(('127.0.0.1', 0)) as silent:
         started = time.monotonic()
@@ -543,6 +544,7 @@ def test_a_push_that_waits_tells_so(mirror, folder, webhook, host, remote, tmp_p
     assert (event['event'], event['version']) == ('queued', 'v1.0.0')
 
 
+@pytest.mark.heavy
 def test_a_second_push_and_a_dry_run_tell_nothing(mirror, folder, webhook, tmp_path):
     configure(tmp_path, webhook.url)
     mirror.push(folder, '--dry-run')

@@ -57,6 +57,7 @@ def test_the_page_of_a_repository_shows_its_card_and_how_to_load_it(released):
     assert '--revision v1.1.0' in html
 
 
+@pytest.mark.heavy
 def test_the_versions_are_listed_with_metrics_and_a_plot_of_each(released):
     _, _, html = look(released, '/local/m/versions')
     assert html.index('v1.1.0') < html.index('v1.0.0')
@@ -111,6 +112,7 @@ def test_private_repositories_are_on_no_page_of_a_stranger(released):
     assert look(released, '/local/m', released.token)[0] == 200
 
 
+@pytest.mark.heavy
 def test_no_page_runs_scripts_or_loads_anything_from_elsewhere(released):
     for path in ('/', '/local/m', '/local/m/versions', '/local/m/tree/main', '/local/m/commits/main'):
         _, headers, html = look(released, path)

@@ -80,6 +80,7 @@ def test_a_pull_gives_exactly_the_files_of_the_version(mirror, released, to):
     assert done['fetched'] == len(mirror.files()) and done['kept'] == 0
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('version', [[], ['latest']])
 def test_latest_is_the_highest_version(mirror, released, to, version):
     released.write('config.json', '{"v": 2}')
@@ -88,6 +89,7 @@ def test_latest_is_the_highest_version(mirror, released, to, version):
     assert (to / 'config.json').read_text() == '{"v": 2}'
 
 
+@pytest.mark.heavy
 def test_an_older_version_can_be_pulled(mirror, released, to):
     before = version_files(mirror, 'v1.0.0')
     released.write('model.bin', b'\0new weights')
@@ -109,6 +111,7 @@ def test_a_pull_over_another_version_brings_the_folder_to_the_new_one(mirror, re
     assert checksums(to) == version_files(mirror, 'v1.0.0')
 
 
+@pytest.mark.heavy
 def test_files_of_a_person_in_the_folder_stay(mirror, released, to):
     pull(mirror, to, 'v1.0.0')
     (to / 'mine.txt').write_text('mine')
@@ -149,6 +152,7 @@ def test_an_empty_file_arrives(mirror, folder, to):
 # -- only what is missing
 
 
+@pytest.mark.heavy
 def test_a_second_pull_fetches_nothing_and_writes_nothing(mirror, released, to):
     pull(mirror, to, 'v1.0.0')
     before = {path: path.stat().st_mtime_ns for path in to.rglob('*')}
@@ -157,6 +161,7 @@ def test_a_second_pull_fetches_nothing_and_writes_nothing(mirror, released, to):
     assert {path: path.stat().st_mtime_ns for path in to.rglob('*')} == before
 
 
+@pytest.mark.heavy
 def test_only_missing_and_changed_files_are_fetched(mirror, released, to):
     pull(mirror, to, 'v1.0.0')
     (to / 'config.json').unlink()
@@ -174,6 +179,7 @@ def test_files_that_are_there_already_are_taken_whoever_put_them_there(mirror, r
     assert pull(mirror, to, 'v1.0.0')['kept'] == 1
 
 
+@pytest.mark.heavy
 def test_from_a_network_only_missing_objects_are_asked_for(mirror, folder, to, tmp_path):
     folder.write('second.bin', b'\0second' * 1000)
     with GitHost(tmp_path / 'host') as host:
@@ -314,6 +320,7 @@ def test_a_repository_without_versions_says_how_to_make_one(mirror, folder, to):
 # -- checked while written
 
 
+@pytest.mark.heavy
 def test_wrong_bytes_never_come_under_the_final_name(mirror, released, to):
     path = remote_object(mirror, oid_of(released.path / 'model.bin'))
     content = bytearray(path.read_bytes())
@@ -326,6 +333,7 @@ def test_wrong_bytes_never_come_under_the_final_name(mirror, released, to):
     assert list(to.rglob('*.part')) == []
 
 
+@pytest.mark.heavy
 def test_wrong_bytes_from_a_network_never_come_under_the_final_name(mirror, folder, to, tmp_path):
     with GitHost(tmp_path / 'host') as host:
         host.create('me/x')
@@ -396,6 +404,7 @@ def _wait_for_part(to, process, *, at_least):
     raise AssertionError('no half file was seen')
 
 
+@pytest.mark.heavy
 def test_a_pull_goes_on_where_a_half_file_ends(mirror, folder, to, tmp_path):
     content = os.urandom(3_000_000)
     folder.write('large.bin', content)

@@ -141,6 +141,7 @@ def test_the_cache_is_where_the_library_looks_for_it(mirror, released, tmp_path,
     assert (tmp_path / where / 'models--local--x' / 'refs' / 'v1.0.0').is_file()
 
 
+@pytest.mark.heavy
 def test_a_version_behind_the_branch_leaves_main_where_it_is(mirror, released, person):
     released.write('config.json', '{"v": 2}')
     mirror.push(released, '--tag', 'v2.0.0', '--repo', REPO)
@@ -151,6 +152,7 @@ def test_a_version_behind_the_branch_leaves_main_where_it_is(mirror, released, p
     assert (home_of(person) / 'refs' / 'main').read_text() == newest
 
 
+@pytest.mark.heavy
 def test_two_versions_share_the_files_that_are_the_same(mirror, released, person):
     pull(mirror, person, 'v1.0.0')
     released.write('config.json', '{"v": 2}')
@@ -191,6 +193,7 @@ def test_files_and_snapshots_are_found_without_a_network(mirror, released, perso
     assert offline(person, program).splitlines() == [cache, cache, 'three epochs']
 
 
+@pytest.mark.heavy
 def test_the_hub_and_the_library_find_nothing_wrong(hub, mirror, released, person):
     pull(mirror, person, 'v1.0.0')
     assert 'local/x' in run_hf(hub, person, 'cache', 'ls')
@@ -334,6 +337,7 @@ def gets(host, path):
     return [seen for seen in host.requests('GET') if oid in seen.path]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('there', [[], ['folder'], ['cache']])
 def test_a_folder_and_the_cache_need_each_file_once(mirror, folder, person, tmp_path, there):
     to = tmp_path / 'fresh'
@@ -472,6 +476,7 @@ def test_what_cannot_fit_is_said_before_anything_is_written(mirror, person):
     assert not home_of(person).exists()
 
 
+@pytest.mark.heavy
 def test_two_at_once_leave_one_whole_snapshot(mirror, folder, person, tmp_path):
     for number in range(40):
         folder.write(f'{number}.bin', os.urandom(50_000))
@@ -525,6 +530,7 @@ def test_a_name_that_leads_out_of_the_snapshot_stops_the_pull(mirror, person, na
     assert not home_of(person).exists()
 
 
+@pytest.mark.heavy
 def test_a_link_in_the_place_of_a_folder_is_not_followed(mirror, released, person, tmp_path):
     cache = Path(pull(mirror, person, 'v1.0.0')['cache'])
     (cache / 'notes' / 'training.txt').unlink()
@@ -535,6 +541,7 @@ def test_a_link_in_the_place_of_a_folder_is_not_followed(mirror, released, perso
     assert os.listdir(tmp_path / 'outside') == []
 
 
+@pytest.mark.heavy
 def test_a_folder_in_the_place_of_a_file_is_said(mirror, released, person):
     cache = Path(pull(mirror, person, 'v1.0.0')['cache'])
     (cache / 'config.json').unlink()
@@ -542,6 +549,7 @@ def test_a_folder_in_the_place_of_a_file_is_said(mirror, released, person):
     assert 'config.json' in pull(mirror, person, 'v1.0.0', code=6).err
 
 
+@pytest.mark.heavy
 def test_a_ref_in_the_place_of_a_folder_is_said(mirror, released, person):
     pull(mirror, person, 'v1.0.0')
     git('tag', 'v1.0.0x/1', 'v1.0.0', cwd=mirror.home / 'hub' / 'models' / f'{REPO}.git')

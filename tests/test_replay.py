@@ -109,6 +109,7 @@ def test_what_they_added_into_the_folder_goes_unless_it_is_kept(later, folder):
     assert 'LICENSE' in files
 
 
+@pytest.mark.heavy
 def test_with_keep_it_stays(later, folder):
     folder.write('config.json', '{"ours": 1}')
     later.waits('--keep')

@@ -112,6 +112,7 @@ def test_a_folder_with_other_files_is_left_alone(place, tmp_path):
     assert os.listdir(tmp_path / 'clone') == ['mine.txt']
 
 
+@pytest.mark.heavy
 def test_a_clone_that_is_there_is_not_pulled(place, clone):
     old = place.clone('old')
     place.written_by(new__txt='new')
@@ -197,6 +198,7 @@ def test_a_revision_that_is_not_there_becomes_a_branch(place, clone):
     assert place.clone('second', revision='experiment').current_branch == 'experiment'
 
 
+@pytest.mark.heavy
 def test_a_revision_may_be_a_commit(place, clone):
     old = clone.git_head_hash()
     place.written_by(new__txt='new')
@@ -462,6 +464,7 @@ def test_a_push_in_the_background_runs_and_ends(place, clone, shared_hub):
     assert url == f'{place.url}/commit/{place.head()}'
 
 
+@pytest.mark.heavy
 def test_a_push_in_the_background_that_fails_says_why(place, clone, caplog):
     place.written_by(b__txt='theirs')
     (clone / 'c.txt').write_text('mine')
@@ -509,6 +512,7 @@ def test_commit_is_seen_from_another_clone(place, clone):
     assert (other / 'b.txt').read_text() == 'two'
 
 
+@pytest.mark.heavy
 def test_commit_puts_its_work_on_top_of_what_others_pushed(place, clone):
     place.written_by(b__txt='theirs')
     with clone.commit('mine') as folder:

@@ -211,6 +211,7 @@ def test_defect_11_a_push_that_is_killed_has_failed(clone, shared_hub, number):
     shared_hub.heal()
 
 
+@pytest.mark.heavy
 def test_defect_12_a_push_that_says_much_ends(clone):
     hook = Path(clone, '.git', 'hooks', 'pre-push')
     hook.write_text('#!/bin/sh\nhead -c 3000000 /dev/zero | tr "\\0" x >&2\nexit 1\n')
@@ -278,6 +279,7 @@ def test_defect_14_pulling_with_rebase_gets_commits_and_large_files(place, clone
     assert (other / 'model.bin').read_bytes() == BINARY
 
 
+@pytest.mark.heavy
 def test_a_push_goes_on_when_the_program_is_killed(place, clone, shared_hub):
     _changed(clone)
     shared_hub.delay('GET /info/refs', 1)

@@ -79,6 +79,7 @@ def test_a_login_on_the_command_line_is_enough(guide):
     assert tags(guide) == ['v1.0.0']
 
 
+@pytest.mark.heavy
 def test_a_login_anew_takes_the_place_of_the_one_before(guide):
     train(guide)
     guide.shell('hf auth login --token "$TOKEN"', HF_TOKEN='', TOKEN=new_user(guide.hub, 'eve'))
@@ -197,6 +198,7 @@ python scripts/huggingface_manager.py list-experiments
 """
 
 
+@pytest.mark.heavy
 def test_both_ways_from_python_one_after_the_other(guide):
     train(guide)
     shown = guide.python(FROM_PYTHON).out.splitlines()
@@ -211,6 +213,7 @@ def test_both_ways_from_python_one_after_the_other(guide):
     assert guide.api.model_info(MODEL).private and guide.api.model_info(CONFIGS).private
 
 
+@pytest.mark.heavy
 def test_what_the_experiment_has_after_both_ways(guide):
     train(guide)
     guide.python(FROM_PYTHON)
@@ -374,6 +377,7 @@ for file in model_files:
 """
 
 
+@pytest.mark.heavy
 def test_a_repository_made_by_the_library_is_found_and_pushed_to(guide):
     model, token = train(guide), new_user(guide.hub, 'username')
     assert guide.python(CREATE, HF_TOKEN=token).out == '仓库不存在，可以创建\n'
@@ -384,6 +388,7 @@ def test_a_repository_made_by_the_library_is_found_and_pushed_to(guide):
     assert [ref.name for ref in there.list_repo_refs('username/repo-name').tags] == ['v1.0.0']
 
 
+@pytest.mark.heavy
 def test_uploading_in_pieces_with_all_that_is_logged(guide):
     train(guide, 'large_model').write('more.bin', os.urandom(6 * 1024 * 1024))
     done = guide.python(f'{MANAGER}{UPLOAD_FAILS}')
@@ -392,6 +397,7 @@ def test_uploading_in_pieces_with_all_that_is_logged(guide):
     assert guide.token not in done.out + done.err
 
 
+@pytest.mark.heavy
 def test_the_retry_loop_of_the_guide_ends_with_the_error_when_the_hub_stays_away(guide):
     train(guide, 'large_model')
     guide.hub.fail('*', 503, times=10_000)
@@ -426,6 +432,7 @@ def test_what_was_downloaded_is_loaded_by_transformers(guide, minilm):
     assert guide.python(LOAD).out == '模型文件正常\n'
 
 
+@pytest.mark.heavy
 def test_a_sync_at_debug_shows_each_git_command_and_no_token(guide):
     train(guide, 'model')
     done = guide.shell(DEBUG)
@@ -574,6 +581,7 @@ HuggingFaceManager("config.yaml", repo="your-username/mcp-experiments").upload_m
 # -- keys of the configuration, of which no other test shows what comes of them
 
 
+@pytest.mark.heavy
 def test_the_configured_branch_is_the_one_that_is_pushed_to(guide):
     path = guide.path / 'configs' / 'huggingface_config.yaml'
     path.write_text(SECOND_FILE.replace('default_branch: "main"', 'default_branch: "dev"'))

@@ -143,6 +143,7 @@ def test_ctrl_c_is_no_error():
     assert 'Traceback' not in said
 
 
+@pytest.mark.heavy
 def test_it_ends_within_a_second_with_a_download_in_flight(tmp_path):
     root = tmp_path / 'root'
     repository = _with_large_object(root, 200_000_000)

@@ -419,6 +419,7 @@ STEPS = st.tuples(
 )
 
 
+@pytest.mark.heavy
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(STEPS, max_size=12))
 def test_any_operations_leave_the_tree_that_they_make(hub, path, steps):

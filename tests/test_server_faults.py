@@ -219,12 +219,14 @@ def test_git_asks_for_a_credential_after_401(hub, url):
     assert statuses(hub, 'GET /info/refs') == [401, 200]
 
 
+@pytest.mark.heavy
 def test_git_lfs_sends_an_object_again_after_503(hub, work):
     hub.fail('PUT', 503, times=2)
     assert push(work)[1]
     assert statuses(hub, 'PUT') == [503, 503, 200]
 
 
+@pytest.mark.heavy
 def test_git_lfs_waits_as_long_as_it_is_told(hub, work):
     hub.fail('POST /info/lfs/objects/batch', 429, headers={'Retry-After': '1'})
     started = time.monotonic()
@@ -309,6 +311,7 @@ def test_who_does_not_wait_so_long_gives_up(hub):
     curl('--max-time', '0.3', f'{hub.endpoint}{ASKED}', code=28)
 
 
+@pytest.mark.heavy
 def test_others_do_not_wait_for_a_delayed_request(hub):
     hub.delay('GET /api/models', 30)
     with ThreadPoolExecutor(1) as pool:
@@ -432,6 +435,7 @@ def test_git_lfs_sends_an_object_again_that_was_cut(hub, work):
     assert statuses(hub, 'PUT') == [None, 200]
 
 
+@pytest.mark.heavy
 def test_huggingface_hub_sends_an_object_again_that_was_cut(hub, basic):
     hub.cut('PUT', received=200_000)
     basic.upload_file(path_or_fileobj=os.urandom(MB), path_in_repo='model.bin', repo_id='local/x')

@@ -230,6 +230,7 @@ def test_a_fetch_gets_what_is_new(hub, work, tmp_path):
     assert other.git('rev-parse', 'HEAD') == new
 
 
+@pytest.mark.heavy
 def test_what_was_pushed_by_path_is_cloned_over_http(hub, tmp_path, mirror, folder):
     mirror.home = hub.root.parent
     mirror.push(folder, '--tag', 'v1.0.0')
@@ -317,6 +318,7 @@ def test_a_commit_and_its_tag_are_pushed_at_once(work):
     assert work.remote('rev-parse', 'v1.0.0^{commit}') == work.git('rev-parse', 'HEAD')
 
 
+@pytest.mark.heavy
 def test_a_push_larger_than_the_clients_buffer_comes_in_chunks(work, tmp_path, monkeypatch):
     trace = tmp_path / 'trace'
     text = base64.b64encode(os.urandom(3 * 2**20))
@@ -669,6 +671,7 @@ def test_a_token_is_not_shown_when_git_fails_on_the_server(work, capfd):
 # -- with git-lfs
 
 
+@pytest.mark.heavy
 def test_git_lfs_pushes_before_git_and_a_clone_has_the_content(hub, work, tmp_path):
     work.git('lfs', 'install', '--local')
     work.git('lfs', 'track', '*.bin')
@@ -744,6 +747,7 @@ _PIECES = st.one_of(
 )  # fmt: skip
 
 
+@pytest.mark.heavy
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     pieces=st.lists(_PIECES, max_size=8),
@@ -856,6 +860,7 @@ with running_hub(Path(sys.argv[1])) as hub:
 """
 
 
+@pytest.mark.heavy
 def test_what_a_push_to_a_killed_server_leaves_is_swept_away(tmp_path):
     repo = Repo(tmp_path / 'hub' / 'models' / 'local' / 'bert.git', 'model', 'local/bert')
     command = [sys.executable, '-c', _SERVER, str(tmp_path / 'hub')]

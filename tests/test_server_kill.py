@@ -194,6 +194,7 @@ def test_sigkill_in_the_middle_leaves_what_was_acknowledged_and_nothing_half(
     assert_root_is_whole(root)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('way', WAYS)
 def test_a_client_that_hangs_up_in_the_middle_leaves_nothing(way, root, acknowledged, tmp_path):
     with serving(root, **LIMITS) as hub:

@@ -125,6 +125,7 @@ def test_an_upload_by_hfapi_in_parts_is_downloaded_whole(hub, repo, tmp_path):
     assert (repo.objects / 'multipart').is_dir()  # it did not come whole
 
 
+@pytest.mark.heavy
 def test_git_lfs_with_the_agent_of_hf_sends_parts(hub, repo, tmp_path):
     work, large, small = tmp_path / 'work', os.urandom(11 * _PART + 7), b'small'
     git('lfs', 'install', '--skip-repo')

@@ -180,6 +180,7 @@ def test_one_that_has_the_tag_with_other_content(mirror, folder, bare, all_of_th
     assert 'already at' in done.json[1]['error']
 
 
+@pytest.mark.heavy
 def test_several_that_are_away_are_all_resumed(mirror, folder, host, hub, bare, all_of_them):
     host.stop()
     hub.cut('* /', received=0, times=1000)

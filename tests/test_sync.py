@@ -486,6 +486,7 @@ def test_a_folder_that_is_not_there_is_an_error(mirror):
     assert 'no such folder' in sync(mirror, 'nowhere', code=2).err
 
 
+@pytest.mark.heavy
 def test_repositories_are_created_as_asked(mirror, folder, project, hub, api):
     env = on_hub(project, hub)
     sync(mirror, folder, '--experiment', 'baseline', '--private', env=env)

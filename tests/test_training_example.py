@@ -326,6 +326,7 @@ def test_a_run_is_published_when_auto_sync_is_on(project, online, tmp_path):
     assert files(tmp_path) >= MODEL_FILES | {'README.md'}
 
 
+@pytest.mark.heavy
 def test_configuration_and_results_of_a_run_are_published_as_an_experiment(project, online, tmp_path):
     done = project.train()
     named = [line.partition(':')[0] for line in done.stdout.splitlines()]
@@ -337,6 +338,7 @@ def test_configuration_and_results_of_a_run_are_published_as_an_experiment(proje
     )
 
 
+@pytest.mark.heavy
 def test_an_experiment_and_a_version_can_be_named(project, online, tmp_path):
     project.train('--experiment-name', 'optimized', '--version-tag', 'v1.1.0')
     assert tags(tmp_path) == ['v1.1.0']
@@ -372,6 +374,7 @@ def test_a_run_is_not_published_when_the_configuration_says_so(project, online, 
     assert online.requests('*') == []
 
 
+@pytest.mark.heavy
 def test_force_publishes_what_the_configuration_does_not(project, online, tmp_path):
     project.configure(huggingface={'enabled': False, 'auto_sync': False}, training={'sync_above_accuracy': 1})
     project.train('--force-hf-sync')
@@ -405,12 +408,14 @@ def test_what_is_not_uploaded_has_no_address(project, online):
     assert 'config_url: -\nresults_url: -\n' in project.train().stdout
 
 
+@pytest.mark.heavy
 def test_a_model_that_is_good_enough_is_published(project, online, tmp_path):
     project.configure(training={'epochs': 12, 'sync_above_accuracy': 0.8})
     project.train()
     assert tags(tmp_path) == ['v0.1.0']
 
 
+@pytest.mark.heavy
 def test_a_version_that_was_pulled_can_be_asked(project, online):
     project.train('--epochs', 8, '--version-tag', 'v1.0.0')
     project.run(sys.executable, '-m', 'hfmirror', 'pull', 'v1.0.0', '--to', 'pulled')
@@ -418,6 +423,7 @@ def test_a_version_that_was_pulled_can_be_asked(project, online):
     assert asked.startswith('get_weather  ')
 
 
+@pytest.mark.heavy
 def test_the_lines_for_your_own_script_publish_a_run(project, online, tmp_path):
     project.train('--skip-hf-sync')
     (lines,) = re.findall('```python\n(.+?)```', (ROOT / 'docs/training.md').read_text('utf-8'), re.DOTALL)
@@ -455,6 +461,7 @@ def test_a_project_that_publishes_locally_is_not_told_of_a_token(project, tmp_pa
     assert tags(tmp_path) == ['v0.1.0']
 
 
+@pytest.mark.heavy
 def test_a_hub_that_fails_in_the_middle_does_not_make_training_fail(project, online, tmp_path):
     online.fail('POST /git-receive-pack', 503, times=99)
     done = project.train()

@@ -51,12 +51,14 @@ def test_a_whole_release_is_confirmed_with_all_files_counted(mirror, released):
     assert found['commit'] == mirror.git('rev-parse', 'main')
 
 
+@pytest.mark.heavy
 def test_without_a_version_it_is_the_latest(mirror, released):
     released.write('config.json', '{}')
     mirror.push(released, '--tag', 'v1.1.0')
     assert verify(mirror)['version'] == 'v1.1.0'
 
 
+@pytest.mark.heavy
 def test_an_older_version_is_verified_as_it_was(mirror, released):
     released.write('model.bin', b'\0new')
     mirror.push(released, '--tag', 'v2.0.0')
@@ -81,6 +83,7 @@ def test_an_object_of_another_size_is_named(mirror, released):
     assert verify(mirror, 'v1.0.0', code=3)['missing'] == ['model.bin']
 
 
+@pytest.mark.heavy
 def test_wrong_bytes_of_the_right_size_are_found_by_reading_them(mirror, released):
     spoil(remote_object(mirror, released))
     assert verify(mirror, 'v1.0.0')['ok']
@@ -88,10 +91,12 @@ def test_wrong_bytes_of_the_right_size_are_found_by_reading_them(mirror, release
     assert found['different'] == ['model.bin'] and found['missing'] == []
 
 
+@pytest.mark.heavy
 def test_content_of_a_whole_release_is_confirmed(mirror, released):
     assert verify(mirror, 'v1.0.0', '--content')['ok']
 
 
+@pytest.mark.heavy
 def test_a_git_object_that_is_damaged_is_found_by_reading_them(mirror, released):
     blob = mirror.git('rev-parse', 'main:config.json')
     packs = list((mirror.remote / 'objects' / 'pack').glob('*.pack'))
@@ -109,11 +114,13 @@ def test_what_the_remote_lost_comes_back_with_the_next_push(mirror, released):
     assert mirror.tags() == ['v1.0.0']
 
 
+@pytest.mark.heavy
 def test_a_folder_that_is_the_version_is_confirmed(mirror, released):
     found = verify(mirror, 'v1.0.0', released)
     assert found['ok'] and found['checked'] == len(mirror.files())
 
 
+@pytest.mark.heavy
 def test_every_missing_extra_and_different_file_of_the_folder_is_named(mirror, released):
     released.remove('notes/training.txt')
     released.write('new.txt', 'x')
@@ -126,6 +133,7 @@ def test_every_missing_extra_and_different_file_of_the_folder_is_named(mirror, r
     assert {problem['where'] for problem in found['problems']} == {'folder'}
 
 
+@pytest.mark.heavy
 def test_the_message_counts_the_problems_and_says_what_to_do(mirror, released):
     released.remove('model.bin')
     done = mirror.run('verify', 'v1.0.0', released, code=3)
@@ -138,6 +146,7 @@ def test_a_file_that_grew_from_plain_to_lfs_is_different(mirror, released):
     assert verify(mirror, 'v1.0.0', released, code=3)['different'] == ['config.json']
 
 
+@pytest.mark.heavy
 def test_the_folders_own_readme_counts_as_the_card_made_around_it(mirror, folder):
     folder.write('README.md', '# Mine\n')
     mirror.push(folder, '--tag', 'v1.0.0')
@@ -146,17 +155,20 @@ def test_the_folders_own_readme_counts_as_the_card_made_around_it(mirror, folder
     assert verify(mirror, 'v1.0.0', folder, code=3)['different'] == ['README.md']
 
 
+@pytest.mark.heavy
 def test_a_pulled_folder_is_confirmed(mirror, released, tmp_path):
     mirror.run('pull', 'v1.0.0', '--to', tmp_path / 'fresh', code=0)
     assert verify(mirror, 'v1.0.0', tmp_path / 'fresh')['ok']
 
 
+@pytest.mark.heavy
 def test_a_folder_pushed_to_a_path_is_compared_with_that_path(mirror, folder):
     mirror.push(folder, '--tag', 'v1.0.0', '--path-in-repo', 'runs/a')
     assert verify(mirror, 'v1.0.0', folder, '--path-in-repo', 'runs/a')['ok']
     assert not verify(mirror, 'v1.0.0', folder, code=3)['ok']
 
 
+@pytest.mark.heavy
 def test_only_the_chosen_files_of_a_folder_are_compared(mirror, folder):
     folder.write('scratch.log', 'x')
     mirror.push(folder, '--tag', 'v1.0.0', '--exclude', '*.log')
@@ -207,6 +219,7 @@ def test_an_object_file_of_the_remote_that_is_a_folder_is_missing(mirror, releas
     assert verify(mirror, 'v1.0.0', code=3)['missing'] == ['model.bin']
 
 
+@pytest.mark.heavy
 def test_a_remote_at_a_path_keeps_its_objects_where_its_configuration_says(mirror, folder, tmp_path):
     remote = bare(tmp_path / 'x.git')
     git('config', 'lfs.storage', tmp_path / 'elsewhere', cwd=remote)

@@ -212,6 +212,7 @@ def test_the_list_is_newest_first_and_latest_is_no_pre_release(mirror, folder):
 # -- where and which files
 
 
+@pytest.mark.heavy
 def test_path_in_repo_leaves_everything_beside_it(mirror, folder):
     mirror.push(folder, '--tag', 'v1.0.0', '--path-in-repo', 'a')
     folder.remove('notes/training.txt')
@@ -229,6 +230,7 @@ def test_a_path_in_repo_that_leads_out_is_a_usage_error(mirror, folder, path):
     assert not mirror.remote.exists()
 
 
+@pytest.mark.heavy
 def test_include_and_exclude(mirror, folder):
     folder.write('checkpoint-5/model.bin', b'\0' * 99)
     mirror.push(
@@ -299,6 +301,7 @@ def test_an_empty_file_arrives(mirror, folder, tmp_path):
     assert git('status', '--porcelain', cwd=clone) == ''
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(sys.platform == 'win32', reason='Windows has no such bit')
 def test_an_executable_file_stays_one(mirror, folder):
     folder.write('run.sh', '#!/bin/sh\n').chmod(0o755)

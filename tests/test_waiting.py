@@ -63,6 +63,7 @@ def waiting_names(mirror):
     return [row['version'] for row in mirror.run('status', '--json', code=0).json]
 
 
+@pytest.mark.heavy
 def test_an_unreachable_remote_queues_the_release(mirror, folder, host, remote):
     host.stop()
     done = mirror.run('push', folder, '--remote', remote, '--tag', 'v1.0.0', '--json', code=7)
@@ -364,6 +365,7 @@ def test_one_whose_objects_went_with_a_dropped_one_moves_no_ref(mirror, folder, 
 # -- a hiccup
 
 
+@pytest.mark.heavy
 def test_one_refusal_to_tell_the_refs_does_not_end_a_push_of_an_untouched_folder(
     mirror, folder, host, remote, tmp_path
 ):

@@ -93,6 +93,7 @@ def upload(client, content, name='model.bin'):
 # Stock clients
 
 
+@pytest.mark.heavy
 def test_stock_client_uploads_a_file(client, store):
     content = random(3 * MIB)
     upload(client, content)
@@ -100,6 +101,7 @@ def test_stock_client_uploads_a_file(client, store):
     assert store.xorbs()
 
 
+@pytest.mark.heavy
 def test_stock_client_uploads_a_folder_of_many_files(client, store):
     contents = [random(20_000 + number, seed=number) for number in range(300)]
     folder = client.home / 'folder'
@@ -124,6 +126,7 @@ def test_text_that_the_client_packs_comes_back(client, store):
     assert store.size() < len(content) / 2
 
 
+@pytest.mark.heavy
 def test_second_version_sends_only_what_is_new(client, store):
     first = random(20 * MIB)
     second = first[: 10 * MIB] + b'a few new words' + first[10 * MIB :]
@@ -134,6 +137,7 @@ def test_second_version_sends_only_what_is_new(client, store):
     assert store.size() - before < MIB
 
 
+@pytest.mark.heavy
 def test_another_client_sends_all_of_it_again(client, hub, store, tmp_path):
     content = random(3 * MIB)
     upload(client, content)
@@ -142,6 +146,7 @@ def test_another_client_sends_all_of_it_again(client, hub, store, tmp_path):
     assert store.has(content + b'more')
 
 
+@pytest.mark.heavy
 def test_client_that_remembers_chunks_goes_on_after_they_were_collected(client, store):
     content = random(20 * MIB)
     upload(client, content)
@@ -151,6 +156,7 @@ def test_client_that_remembers_chunks_goes_on_after_they_were_collected(client, 
     assert store.has(content + b'more')
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     'damage',
     [lambda path: path.unlink(), lambda path: path.write_bytes(chunk(b'other'))],
