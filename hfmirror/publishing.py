@@ -135,8 +135,12 @@ def _backed_up(
 
 def token_for(publication: Publication, config: Config, *, given: str | None = None) -> Token | None:
     """Return the token that a publication needs: ``given``, or the one that is found, where a Hub is among the remotes."""
-    remotes = publication.remotes or config.remotes or ['hub']
-    return auth.find_token(given, folder=publication.folder) if 'hub' in remotes else None
+    return auth.find_token(given, folder=publication.folder) if goes_to_hub(publication, config) else None
+
+
+def goes_to_hub(publication: Publication, config: Config) -> bool:
+    """Return whether a Hub is among the remotes, or may become the only one."""
+    return 'hub' in (publication.remotes or config.remotes or ['hub'])
 
 
 def without_token(remotes: Sequence[str]) -> list[str]:
@@ -148,7 +152,7 @@ def without_token(remotes: Sequence[str]) -> list[str]:
 
 
 def _request(publication: Publication, config: Config) -> Request:
-    layout = config.layout
+    layout, ours = config.layout, configured(config)
     folder = folders.walk(
         publication.folder,
         include=publication.include or layout.include,
@@ -171,8 +175,8 @@ def _request(publication: Publication, config: Config) -> Request:
         template=config.settings.commit_message_template,
         item=publication.item,
         experiment=publication.experiment,
-        additions=publication.additions.over(configured(config)),
-        configured=configured(config).mark,
+        additions=publication.additions.over(ours),
+        configured=ours.mark,
         tells_origin=config.sync.include_git_info,
         source=publication.source,
     )

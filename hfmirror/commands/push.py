@@ -86,18 +86,18 @@ def command(**given: Any) -> None:
     """
     from hfmirror.config.loading import load_config
     from hfmirror.config.places import home
-    from hfmirror.publishing import publish
+    from hfmirror.outcome import require_done
+    from hfmirror.publishing import goes_to_hub, publish
     from hfmirror.target import check_repo_id
 
     output.configure(verbose=given['verbose'])
     if given['repo'] and '/' in given['repo']:
         check_repo_id(given['repo'])  # before the token is looked for, which a CI job has to ask for
     publication, config = asked(given), load_config(given['config_file'])
-    wants_token = 'hub' in (publication.remotes or config.remotes or ['hub'])
-    token = options.token_of(given, folder=publication.folder) if wants_token else None
+    token = options.token_of(given, folder=publication.folder) if goes_to_hub(publication, config) else None
     done = publish(publication, config, home(), token=token, dry_run=given['dry_run'])
     tell(done, as_json=given['as_json'], dry_run=given['dry_run'])
-    finish(done.releases)
+    require_done(done.releases)
 
 
 def asked(given: Mapping[str, Any]) -> Publication:
@@ -193,10 +193,3 @@ def _counts(release: Release) -> str:
     counts = {'added': len(changes.added), 'changed': len(changes.modified), 'removed': len(changes.deleted)}
     told = ', '.join(f'{number:,} {word}' for word, number in counts.items() if number)
     return told or 'only the card changed'
-
-
-def finish(done: Sequence[Release | Unreleased]) -> None:
-    """Raise the error that the exit code stands for when a target is not done."""
-    from hfmirror.outcome import require_done
-
-    require_done(done)
