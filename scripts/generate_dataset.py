@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from training_settings import Data, chosen_file, read_settings
+from training_settings import Data, chosen_file, config_option, read_settings
 
 from hfmirror import durable, output
 from hfmirror.errors import ConfigError
@@ -249,13 +249,7 @@ def write(splits: dict[str, list[Example]], folder: Path) -> None:
 
 
 @click.command()
-@click.option(
-    '-c',
-    '--config',
-    'config_file',
-    type=click.Path(path_type=Path),
-    help="The project file.  [default: ./config.yaml, else the example's]",
-)
+@config_option
 def command(config_file: Path | None) -> None:
     """Make the data set that train_mcp_model.py learns from.
 

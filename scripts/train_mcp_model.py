@@ -15,7 +15,7 @@ import click
 import numpy as np
 import tool_classifier
 from tool_classifier import Classifier, Step
-from training_settings import Settings, Training, chosen_file, read_settings
+from training_settings import Settings, Training, chosen_file, config_option, read_settings
 
 from hfmirror import durable, errors, output
 from hfmirror.config.loading import load_config
@@ -171,13 +171,7 @@ def publish(run: Run, settings: Settings, results: Mapping[str, float], *, skip:
 
 
 @click.command()
-@click.option(
-    '-c',
-    '--config',
-    'config_file',
-    type=click.Path(path_type=Path),
-    help="The project file.  [default: ./config.yaml, else the example's]",
-)
+@config_option
 @click.option('--epochs', type=click.IntRange(min=1), help='Instead of training.epochs.')
 @click.option('--experiment-name', help='Instead of training.experiment_name.')
 @click.option('--version-tag', help='Name of the version.  [default: as the configuration says]')

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import click
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -16,6 +17,14 @@ from hfmirror import gitcmd
 from hfmirror.errors import ConfigError
 
 EXAMPLE = Path(__file__).with_name('training_config.yaml')
+
+config_option = click.option(
+    '-c',
+    '--config',
+    'config_file',
+    type=click.Path(path_type=Path),
+    help="The project file.  [default: ./config.yaml, else the example's]",
+)
 
 
 class Section(BaseModel):
