@@ -178,7 +178,7 @@ def complete(
     letters = {index: letter for letter, index in vocab.items()}
     never = tuple(vocab[name] for name in SPECIAL)
     generator = torch.Generator().manual_seed(seed)
-    known, written = encode_text(prompt, vocab), []
+    known, written = encode_text(prompt, vocab), list[int]()
     while len(written) < length:
         recent = (known + written)[-model.max_length :] or [model.begin_index]
         more = model.generate(

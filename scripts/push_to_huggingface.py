@@ -105,13 +105,14 @@ def ready(wanted: Wanted, *, token: str | None = None, config_file: Path | None 
 def push(ready: Ready) -> None:
     """Publish a checkpoint and say where it is. Raises the error that the exit code stands for when it is not there."""
     from hfmirror.checkpoints import releasing
-    from hfmirror.commands.push import finish, tell
+    from hfmirror.commands.push import tell
     from hfmirror.config.places import home
+    from hfmirror.outcome import require_done
 
     done = releasing.publish(ready.wanted, definition(), ready.config, home(), token=ready.token)
     tell(done, as_json=False)
     _show_where(done)
-    finish(done.releases)
+    require_done(done.releases)
 
 
 def definition() -> Definition:

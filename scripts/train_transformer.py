@@ -164,7 +164,7 @@ def train(text: str, settings: Settings) -> dict[str, Any]:
     torch.set_num_threads(1)
     torch.manual_seed(settings.seed)
     vocab = build_vocab(text)
-    config = {
+    config: dict[str, Any] = {
         'vocab_size': len(vocab),
         'd_model': 64,
         'heads': 4,
