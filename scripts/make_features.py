@@ -45,7 +45,7 @@ class Bars(NamedTuple):
 class Point(NamedTuple):
     """A turning point of the zigzag line: ``kind`` is high or low."""
 
-    at: int
+    index: int  # type: ignore[assignment]  # hides the method of tuples, which nobody needs here
     price: float
     kind: str
 
@@ -74,7 +74,7 @@ def make(symbol: str, timeframe: str, folder: Path, options: Options = USUAL) ->
     names, values = indicators(bars)
     scaler = fitted(values)
     # The bars after the last point are not labelled: nobody knows yet where they lead.
-    first, last = max(_LONG, options.window - 1), points[-1].at
+    first, last = max(_LONG, options.window - 1), points[-1].index
     if last <= first:
         sys.exit(f'{symbol} {timeframe}: no bar has both a window and a label. Take more --bars.')
     classes, moves = labels(bars, points)
@@ -150,9 +150,9 @@ def labels(bars: Bars, points: list[Point]) -> tuple[np.ndarray, np.ndarray]:
     classes, moves = np.zeros(count, np.int64), np.zeros(count, np.float64)
     at = 0
     for point in points:
-        classes[point.at] = _CLASSES.index(point.kind)
-        moves[at : point.at] = np.log(point.price / bars.close[at : point.at])
-        at = point.at
+        classes[point.index] = _CLASSES.index(point.kind)
+        moves[at : point.index] = np.log(point.price / bars.close[at : point.index])
+        at = point.index
     return classes, moves
 
 

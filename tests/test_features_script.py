@@ -107,8 +107,8 @@ def test_before_a_high_the_price_goes_up():
     points = made.zigzag(bars, 0.01)
     classes, moves = made.labels(bars, points)
     high = next(point for point in points[1:] if point.kind == 'high')
-    assert classes[high.at] == 1
-    assert moves[high.at - 1] > 0
+    assert classes[high.index] == 1
+    assert moves[high.index - 1] > 0
 
 
 def test_the_scaler_is_fitted_to_the_features(made):
