@@ -50,13 +50,13 @@ def back_up(folder: Folder, target: Target, config: Config) -> Path:
     """
     base = _base(config)
     place = base / target.slug
-    if place == folder.root or folder.root in place.parents:
+    if folder.file is None and (place == folder.root or folder.root in place.parents):
         raise errors.ConfigError(
             f'backup.local_backup_dir: {base} is inside of {folder.root}, which is to be released: the backups would be '
             'released, too. Name a directory outside.'
         )
     released = _backup_around(folder.root, base)
-    if released is not None:
+    if released is not None and folder.file is None:
         return released
     try:
         # The files may be for one person only, and stand in a folder that sees to that.

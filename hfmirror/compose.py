@@ -54,6 +54,7 @@ class Request(NamedTuple):
     configured: str | None = None  # the mark of what is configured for it
     tells_origin: bool = True  # whether the commit of the training code is told
     source: Path | None = None  # what a person knows the folder by, where it is one that was composed
+    code: Path | None = None  # in the repository whose commit is told, where the folder is not
 
 
 class Plan(NamedTuple):
@@ -293,7 +294,7 @@ def _history(repository: Clone, refs: Refs, prefix: str) -> list[VersionInfo]:
 def _notes(
     target: Target, request: Request, plan: Plan, tree: Tree, facts: Facts, history: Sequence[VersionInfo]
 ) -> message.Notes:
-    origin = origin_of(request.folder.root) if request.tells_origin else NO_ORIGIN
+    origin = origin_of(request.code or request.source or request.folder.root) if request.tells_origin else NO_ORIGIN
     experiment = plan.name.experiment or request.experiment
     return message.Notes(
         repo_type=target.repo_type,

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from hfmirror.errors import SourceChanged, SourceError, UsageError
 from hfmirror.ignore import IGNORE_FILES, Globs, IgnoreRules, named_by, never_released, read_rules
-from hfmirror.output import count
+from hfmirror.output import count, warn
 
 _NAMES = 10
 _LINKED_FOLDERS = 10_000  # links to folders of links multiply; no training folder comes near this
@@ -58,13 +58,17 @@ class LeftOut(NamedTuple):
 
 
 class Folder(NamedTuple):
-    """What there is to release. ``root`` is absolute, links resolved; both lists are ordered by path."""
+    """What there is to release. ``root`` is absolute, links resolved; both lists are ordered by path.
+
+    ``file`` is the file that a person named in place of a folder; ``root`` is then where that is.
+    """
 
     root: Path
     files: list[SourceFile]
     left_out: list[LeftOut]
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    file: Path | None = None
 
 
 def walk(root: Path, *, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Folder:
@@ -88,8 +92,34 @@ def walk(root: Path, *, include: Sequence[str] = (), exclude: Sequence[str] = ()
     return folder
 
 
+def alone(file: Path) -> Folder:
+    """Return a single file as what there is to release, under its own name; of a link it is what that points to.
+
+    Raises UsageError for one that is in no release, SourceError when it cannot be released.
+    """
+    source = Path(os.path.realpath(file))
+    reason = never_released(file.name, is_dir=False) or never_released(source.name, is_dir=False)
+    if reason:
+        raise UsageError(f'{file}: in no release ({reason}). Name another file.')
+    try:
+        found = os.stat(source, follow_symlinks=False)
+    except OSError as e:
+        raise UsageError(f'{file}: cannot be read ({e.strerror}). Name a file that you may read.') from e
+    problem = _problem(file.name, str(source), found.st_mode)
+    if problem:
+        raise SourceError(f'{file}: {problem}. {_ADVICE[problem].partition(", or ")[0].rstrip(".")}.')
+    if found.st_size == 0:
+        warn(f'{file}: the file is empty')
+    given = Path(os.path.abspath(file))
+    return Folder(source.parent, [SourceFile(file.name, source, found)], [], file=given)
+
+
 def walk_again(folder: Folder) -> Folder:
     """Return what is in the folder now, chosen as it was. Raises SourceChanged when a file has vanished since."""
+    if folder.file is not None:
+        if not folder.file.is_file():
+            raise SourceChanged(f'{folder.file}: vanished while it was read. Push again when it is there.')
+        return alone(folder.file)
     found = walk(folder.root, include=folder.include, exclude=folder.exclude)
     gone = {file.path for file in folder.files} - {file.path for file in found.files}
     if gone:

@@ -22,7 +22,7 @@ IGNORE_FILES = ('.gitignore', '.hfignore')
 
 _GIT = "git's own"
 _STEERS = 'would steer git in the release'
-_CACHES = {'__pycache__', '.ipynb_checkpoints', '.huggingface'}
+_CACHES = {'__pycache__', '.ipynb_checkpoints', '.huggingface', '.hfmirror'}
 _STEERING = {'.gitattributes', '.gitmodules', '.lfsconfig'}
 _LARGEST = 1024 * 1024  # bytes of an ignore file; it is read whole
 _LONGEST_LINE = 4096  # no path is longer; a pattern of a megabyte takes minutes to compile

@@ -58,7 +58,7 @@ def target_of(
     """Return the repository that a command without a folder is about.
 
     1. ``--repo``, or the configuration's
-    2. a git URL as ``--remote``
+    2. a git URL as ``--remote``; of an archive, which has many, only the place is named by that
     3. the last one that was pushed from this directory
     4. the only one that was ever pushed
 
@@ -84,6 +84,7 @@ def remembered(place: Place, remote: str | None, config: Config, home: Home) -> 
     """Return the repository that is meant because it was pushed before; None when it is named, or none is meant."""
     if _is_named(place, remote, config):
         return None
+    remote = remote and (targets.archive_address(remote) or remote)
     known = {target for target in _known(home) if remote in (None, target.remote)}
     here = _recent(home).get(str(Path.cwd()))
     if here in known:
@@ -93,8 +94,13 @@ def remembered(place: Place, remote: str | None, config: Config, home: Home) -> 
 
 def _is_named(place: Place, remote: str | None, config: Config) -> bool:
     return bool(
-        place.repo or config.repository.model_name or (remote is not None and remote not in ('hub', 'local'))
+        place.repo or config.repository.model_name or (remote is not None and _is_one_repository(remote))
     )
+
+
+def _is_one_repository(remote: str) -> bool:
+    """Return whether a remote is the address of a repository, and not a place that has many of them."""
+    return remote not in ('hub', 'local') and targets.archive_address(remote) is None
 
 
 def _refuse_empty(place: Place, remotes: Sequence[str]) -> None:
@@ -136,6 +142,9 @@ def _target(
         return targets.hub(endpoint, repo_id, repo_type=place.repo_type, branch=branch)
     if remote == 'local':
         return targets.local(home.hub, repo_id, repo_type=place.repo_type, branch=branch)
+    root = targets.archive_address(remote)
+    if root is not None:
+        return targets.archived(root, repo_id, repo_type=place.repo_type, branch=branch)
     return targets.at_url(remote, repo_id, repo_type=place.repo_type, branch=branch)
 
 
@@ -150,7 +159,7 @@ def _repo_id(
 ) -> str:
     """Return the name that was given, else the configured one, else that of the URL or of the folder."""
     name = place.repo or config.repository.model_name
-    if name is None and remote not in ('hub', 'local'):
+    if name is None and _is_one_repository(remote):
         return targets.repo_id_of_url(remote)
     if name is None:
         return f'{namespace(remote, config, home, token=token)}/{default_name or "model"}'
@@ -175,11 +184,11 @@ def namespace(remote: str, config: Config, home: Home, *, token: Token | None) -
     """Return the namespace of a name without one: that of the person, as far as ``remote`` knows persons.
 
     Only a Hub is asked, once a day, for the owner of a token whose name is not configured; what nobody knows is called
-    ``local`` in the local Hub, and is what the address has on a git host. Raises AuthError for a Hub without a token.
+    ``local`` in the local Hub and in an archive, and is what the address has on a git host. Raises AuthError for a Hub without a token.
     """
     if remote == 'hub':
         return _on_hub(config, token, home)
-    if remote == 'local':
+    if remote == 'local' or not _is_one_repository(remote):
         return targets.slugify(config.user.username or 'local')
     return owner(config, token, home) or targets.repo_id_of_url(remote).partition('/')[0]
 

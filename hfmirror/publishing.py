@@ -37,7 +37,8 @@ class Publication(NamedTuple):
     """What is to be published, where to, and how. What is None or empty is as the configuration has it.
 
     ``item`` and ``experiment`` are what ``commit_message_template`` calls item_type and experiment_name. ``source`` is the
-    folder that a person knows it by, where ``folder`` was composed of it.
+    folder that a person knows it by, where ``folder`` was composed of it. ``code`` is in the repository whose commit is told
+    as the one that made it, where the folder is not.
     """
 
     folder: Path
@@ -56,6 +57,7 @@ class Publication(NamedTuple):
     experiment: str | None = None
     additions: Additions = NOTHING
     source: Path | None = None
+    code: Path | None = None
 
 
 class Published(NamedTuple):
@@ -77,9 +79,7 @@ def publish(
 
     A release that has to wait for the network is no error: its status is queued.
     """
-    targets = place.targets_of(
-        publication.place, publication.remotes, config, home, folder=publication.folder, token=token
-    )
+    targets = targets_of(publication, config, home, token=token)
     started, arrived = time.monotonic(), list[Release]()
 
     def tell(done: Sequence[Release | Unreleased]) -> None:
@@ -99,6 +99,17 @@ def publish(
         raise
     tell(came)
     return Published(request.folder, came)
+
+
+def targets_of(
+    publication: Publication, config: Config, home: Home, *, token: Token | None = None
+) -> list[Target]:
+    """Return where a publication goes. A single file is named without its ending. Raises UsageError for a name that cannot be."""
+    source = publication.folder
+    named = source.with_name(source.stem) if source.is_file() else source
+    return place.targets_of(
+        publication.place, publication.remotes, config, home, folder=named, token=token
+    )
 
 
 def _require_usable(targets: Sequence[Target], token: Token | None) -> None:
@@ -152,19 +163,14 @@ def without_token(remotes: Sequence[str]) -> list[str]:
 
 
 def _request(publication: Publication, config: Config) -> Request:
-    layout, ours = config.layout, configured(config)
-    folder = folders.walk(
-        publication.folder,
-        include=publication.include or layout.include,
-        exclude=[*layout.exclude, *publication.exclude],
-    )
-    given = publication.path_in_repo
+    layout, ours, folder = config.layout, configured(config), _found(publication, config)
+    given, keeps = publication.path_in_repo, layout.keep or folder.file is not None
     return Request(
         folder,
         publication.choice,
         clean_path_in_repo(layout.path_in_repo if given is None else given),
         publication.message,
-        layout.keep if publication.keep is None else publication.keep,
+        keeps if publication.keep is None else publication.keep,
         tag_prefix(config),
         private=config.private if publication.private is None else publication.private,
         create=config.creates,
@@ -178,8 +184,25 @@ def _request(publication: Publication, config: Config) -> Request:
         additions=publication.additions.over(ours),
         configured=ours.mark,
         tells_origin=config.sync.include_git_info,
-        source=publication.source,
+        source=publication.source or folder.file,
+        code=publication.code or (folder.file.parent if folder.file else None),
     )
+
+
+def _found(publication: Publication, config: Config) -> folders.Folder:
+    """Return the files to be released: those of the folder that are chosen, or the single file that was named."""
+    layout, named = config.layout, publication.folder
+    if not named.is_file():
+        return folders.walk(
+            named,
+            include=publication.include or layout.include,
+            exclude=[*layout.exclude, *publication.exclude],
+        )
+    if publication.include or publication.exclude:
+        raise errors.UsageError(
+            f'{named}: a file; --include and --exclude choose among the files of a folder. Leave them out, or name the folder.'
+        )
+    return folders.alone(named)
 
 
 def _release_all(

@@ -21,10 +21,12 @@ _TOKEN = re.compile(
     r'(?:hf|api_org|gh[a-z]|github_pat|glpat|gitlab|ATBB)[_-]?[A-Za-z0-9_-]{16,}|[A-Za-z0-9_-]{32,}'
 )
 _SCP = re.compile(r'(?:[^@/\s]+@)?[^@/:\s]+:(?!//).+')
+ARCHIVES = ('s3', 'gs', 'file')  # what the address of an archive begins with
+_BUCKET = re.compile(r'[a-z0-9A-Z][a-z0-9A-Z._-]{1,221}[a-z0-9A-Z]')
 
 
 class Target(NamedTuple):
-    """A repository and its branch. ``remote`` is what the person called it: ``local``, ``hub`` or a git URL."""
+    """A repository and its branch. ``remote`` is what the person called it: ``local``, ``hub``, a git URL or an archive's."""
 
     remote: str
     git_url: str
@@ -47,6 +49,11 @@ class Target(NamedTuple):
         return Path(self.git_url) if Path(self.git_url).is_absolute() else None
 
     @property
+    def archive(self) -> bool:
+        """Whether it is a repository in an archive: a bucket, or a directory that holds releases and is no git repository."""
+        return self.git_url.startswith(tuple(f'{scheme}://' for scheme in ARCHIVES))
+
+    @property
     def lfs_url(self) -> str:
         """The address of the LFS API, as git-lfs derives it from an http(s) URL."""
         base = self.git_url.rstrip('/')
@@ -59,8 +66,11 @@ class Target(NamedTuple):
 
     @property
     def clone_url(self) -> str | None:
-        """The address for others to clone from. None for a directory, and on a Hub, whose clients go by the name."""
-        return self.url if self.path is None and self.endpoint is None else None
+        """The address for others to clone from.
+
+        None for a directory, an archive, which git cannot clone, and on a Hub, whose clients go by the name.
+        """
+        return self.url if self.path is None and self.endpoint is None and not self.archive else None
 
     @property
     def slug(self) -> str:
@@ -92,6 +102,61 @@ def at_url(url: str, repo_id: str, *, repo_type: str = 'model', branch: str = 'm
     return Target(url, git_address(url), repo_id, repo_type, branch)
 
 
+def archived(root: str, repo_id: str, *, repo_type: str = 'model', branch: str = 'main') -> Target:
+    """Return the target in the archive at ``root``, as ``archive_address`` tells it."""
+    return Target(root, f'{root}/{FOLDERS[repo_type]}/{repo_id}', repo_id, repo_type, branch)
+
+
+def archive_address(url: str) -> str | None:
+    """Return the address of an archive as it is written everywhere, ``s3://bucket/prefix``; None for what git can use.
+
+    ``file:`` is an archive unless there is a git repository, or the name is one of a git repository, ``….git``. Raises
+    UsageError for an address that names no place, or has a secret in it.
+    """
+    scheme, colon, rest = url.partition('://')
+    if not colon or scheme.lower() not in ARCHIVES:
+        return None
+    if scheme.lower() == 'file':
+        return _directory(url)
+    shown = f'--remote {gitcmd.redact(url)}'
+    bucket, _, prefix = rest.rstrip('/').partition('/')
+    if '@' in bucket:
+        raise errors.UsageError(
+            f'{shown}: the URL holds a user, password or key, which would end up in files and process lists. Give it without, '
+            "and let the cloud's own tools know who you are (docs/archives.md)."
+        )
+    if not _BUCKET.fullmatch(bucket):
+        raise errors.UsageError(f'{shown}: names no bucket. Write {scheme.lower()}://BUCKET/PREFIX.')
+    parts = prefix.split('/') if prefix else []
+    if any(part in ('', '.', '..') or not part.isprintable() or set(part) & set('?#*\\') for part in parts):
+        raise errors.UsageError(
+            f'{shown}: the part after the bucket has to be names between single slashes, without ., .., ?, #, * and \\.'
+        )
+    return '/'.join([f'{scheme.lower()}://{bucket}', *parts])
+
+
+def _directory(url: str) -> str | None:
+    parts = urlsplit(url)
+    if parts.netloc not in ('', 'localhost'):
+        raise errors.UsageError(
+            f'--remote {gitcmd.redact(url)}: names the machine {gitcmd.redact(parts.netloc)!r}. A directory of this machine '
+            'has three slashes: file:///nas/archive.'
+        )
+    path = Path(unquote(parts.path)).resolve()
+    is_git = (path / '.git').exists() or ((path / 'HEAD').is_file() and (path / 'refs').is_dir())
+    if is_git or path.name.endswith('.git'):
+        return None
+    if path == Path(path.anchor):
+        raise errors.UsageError(f'--remote {url}: names no directory for an archive. Write file:///nas/archive.')
+    return path.as_uri()
+
+
+def require_address(remote: str) -> None:
+    """Raise UsageError for a ``--remote`` that is neither an archive nor anything that git can use."""
+    if archive_address(remote) is None:
+        git_address(remote)
+
+
 def git_address(url: str) -> str:
     """Return the address git is given: an absolute path for a repository on this machine, else the URL itself."""
     try:
@@ -110,7 +175,7 @@ def git_address(url: str) -> str:
         # git's transport helpers (`ext::sh -c …`) run programs; an address is not a place for that.
         raise errors.UsageError(
             f"--remote {url.split(':')[0]}:…: hfmirror pushes to 'hub', 'local', or a git URL that begins with "
-            'https://, http://, ssh:// or file://.'
+            'https://, http://, ssh:// or file://; releases also go to an archive, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX.'
         )
     if _SCP.fullmatch(url) and not Path(url).exists():
         return url

@@ -26,14 +26,16 @@ ROOT = Path(hfmirror.__file__).parent
 LAYERS = (
     '__main__ main',
     'commands',
-    'manager features experiments training checkpoints',
-    'publishing preview',
-    'place release standing underway outcome hubcache pulling verifying notify server',
+    'integrations',
+    'manager features experiments training checkpoints hooks running preflight watching adopting',
+    'sender',
+    'publishing preview pruning',
+    'place release standing underway outcome hubcache pulling verifying notify notices server',
     'repository',
     'compose holding delivery replay layout naming objects',
-    'clone clonedir worktree refs outbox card message origin backup backupdir',
-    'hub rights transfers fingerprint gates facts readme store statcache lfsapi rules folder ignore gitignore versions config auth',
-    'statuses target tree lfs gitcmd output durable fastimport copying',
+    'clone clonedir worktree refs outbox spool archive card message origin backup backupdir',
+    'hub rights transfers fingerprint gates facts finished jobs readme store statcache lfsapi rules folder ignore gitignore versions config auth',
+    'statuses target tree lfs gitcmd output durable fastimport copying process',
     'errors',
 )
 HEAVY = {
@@ -183,7 +185,13 @@ def test_only_these_write_to_the_terminal():
 
 def test_only_gitcmd_starts_processes():
     # The Hub streams packs through git, asks one git many questions, and looks into git's quarantine.
-    assert who_imports('subprocess') == {'gitcmd', 'server.git.catfile', 'server.git.checks'}
+    assert who_imports('subprocess') == {
+        'gitcmd',
+        'process',
+        'sender',
+        'server.git.catfile',
+        'server.git.checks',
+    }
     starters = ('os.system', 'os.popen', 'os.execvp', 'os.spawnvp', 'os.posix_spawn', 'os.fork', 'pty.spawn')
     assert who_uses(*starters) == set()
 

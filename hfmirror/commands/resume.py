@@ -122,12 +122,18 @@ def _warn_of_those_on_top(dropped: Entry, later: Sequence[Entry]) -> None:
 
 @click.command(short_help='Send the releases that wait.')
 @click.option('--drop', 'dropped', metavar='ID', help='Forget this one instead; its files are gone with it.')
+@click.option('--saves', 'only_saves', is_flag=True, help='Only what trainings have handed over.')
 @options.token
 @options.config
 @options.as_json
 @options.verbose
 def command(
-    dropped: str | None, config_file: Path | None, as_json: bool, verbose: bool, **given: Any
+    dropped: str | None,
+    only_saves: bool,
+    config_file: Path | None,
+    as_json: bool,
+    verbose: bool,
+    **given: Any,
 ) -> None:
     """Send the releases that wait, oldest first.
 
@@ -141,16 +147,37 @@ def command(
     if dropped:
         output.say(f'{drop(dropped, home())} will not be sent')
         return
-    rows = resume(load_config(config_file), home(), lambda folder: options.token_of(given, folder=folder))
+    rows = _saves(home())
+    if not only_saves:
+        rows += resume(
+            load_config(config_file), home(), lambda folder: options.token_of(given, folder=folder)
+        )
     if as_json:
         output.document([{key: row[key] for key in row if key != 'exit_code'} for row in rows])
     for row in rows:
-        name = row['version'] or row['commit'][:10]
+        name = row['version'] or (row['commit'] or '')[:10]
         if row['status'] == 'pushed' and not as_json:
             output.data(f'{row["target"]}: {name} pushed and proven')
     if not rows:
         output.say('nothing waits')
     _finish([row for row in rows if row['status'] != 'pushed'], len(rows))
+
+
+def _saves(to: Home) -> list[dict[str, Any]]:
+    """Release what trainings have handed over; returns one document for each."""
+    from hfmirror.sender import drain
+
+    return [
+        {
+            'target': result.save.repo or result.save.folder,
+            'version': result.version or result.save.name,
+            'commit': None,
+            'status': 'waiting' if result.status in ('failed', 'queued') else 'pushed',
+            'error': result.error,
+            'exit_code': 7 if result.status == 'queued' else 1,
+        }
+        for result in drain(to)
+    ]
 
 
 def _finish(waiting: list[dict[str, Any]], total: int) -> None:

@@ -130,7 +130,7 @@ def _remote(remote: str) -> Faults:
         return
     near = get_close_matches(remote.lower(), ('hub', 'local'), n=1)
     try:
-        target.git_address(remote)
+        target.require_address(remote)
     except errors.UsageError as e:
         yield str(e).replace('--remote ', '') + (f" Did you mean '{near[0]}'?" if near else '')
 

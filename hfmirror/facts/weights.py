@@ -14,6 +14,7 @@ import json
 import math
 import re
 import struct
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeGuard
 
@@ -70,6 +71,22 @@ def read_weights(path: Path, name: str) -> Weights | None:
         dtypes[dtype] = dtypes.get(dtype, 0) + parameters
     ordered = dict(sorted(dtypes.items(), key=lambda item: (-item[1], item[0])))
     return Weights(name, size, ordered, sum(ordered.values()), _format(metadata))
+
+
+def is_whole(path: Path, *, tensors: Collection[str] = ()) -> bool:
+    """Return whether a safetensors file ends where its header says, and has all of ``tensors``.
+
+    Raises OSError when the file cannot be read.
+    """
+    size = path.stat().st_size
+    with path.open('rb') as file:
+        header = _header(file, size)
+        start = file.tell()
+    if header is None:
+        return False
+    header.pop('__metadata__', None)
+    ends = [tensor['data_offsets'][1] for tensor in header.values() if _count(tensor, size) is not None]
+    return len(ends) == len(header) and start + max(ends, default=0) == size and header.keys() >= set(tensors)
 
 
 def _header(file: BinaryIO, size: int) -> dict[str, Any] | None:

@@ -1,0 +1,220 @@
+"""Is what lies in a folder the finished result of a training, or is it still being written?
+
+Trainers write for minutes, and are killed meanwhile. What is half there is told by what every format says of its own end;
+no file is read whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from hfmirror.facts import weights
+from hfmirror.output import count
+
+Kind = Literal['model', 'adapter', 'checkpoint']
+
+_CONFIG, _ADAPTER, _STATE = 'config.json', 'adapter_config.json', 'trainer_state.json'
+_WEIGHTS = ('.safetensors', '.bin', '.pt', '.pth', '.ckpt', '.gguf', '.onnx', '.h5', '.keras', '.msgpack')
+_NOT_WEIGHTS = re.compile(r'training_args\.bin|(?:optimizer|scheduler|scaler|rng_state\w*)\.(?:pt|pth|bin)')
+_PARTIAL = re.compile(
+    r'(?:.*\.(?:tmp|temp|part|partial|incomplete|crdownload)|tmp-checkpoint-\d+|\.~.*)', re.I
+)
+_SHARD = re.compile(r'(.+)-(\d{5,6})-of-(\d{5,6})(\.\w+)')
+_CHECKPOINT = re.compile(r'(?:checkpoint|global_step|step|epoch)[-_]?(\d{1,12})')
+# Other files that end so are a person's, and may be lines of JSON.
+_JSON = re.compile(
+    r'(?:.*config|trainer_state|tokenizer|special_tokens_map|model_index|.*\.index|(?:eval|all|train)_results)\.json'
+)
+# Formats of archives, whose table of contents is their last part.
+_ZIPPED = ('.pt', '.pth', '.bin', '.ckpt', '.keras')
+_FOLDERS = 200  # of a pipeline such as diffusers', whose parts are in folders of their own
+_JSON_MAX = 64 * 1024 * 1024  # bytes; the index of a model with a hundred thousand tensors has ten
+
+
+class Look(NamedTuple):
+    """What was seen of a folder. ``kind`` None: nothing that a training leaves. ``unfinished``: what is half written."""
+
+    folder: Path
+    kind: Kind | None
+    unfinished: tuple[str, ...]
+
+    @property
+    def is_finished(self) -> bool:
+        return self.kind is not None and not self.unfinished
+
+    @property
+    def reason(self) -> str:
+        """Why it is not released, in one sentence."""
+        if self.kind is None:
+            return f'{self.folder}: no result of a training in it (no config.json, adapter_config.json or weights).'
+        more = f' (and {count(len(self.unfinished) - 3, "more file")})' if len(self.unfinished) > 3 else ''
+        return f'{self.folder}: half written: {"; ".join(self.unfinished[:3])}{more}.'
+
+
+class Checkpoint(NamedTuple):
+    """A folder such as ``checkpoint-500``. ``step`` is the number in its name."""
+
+    step: int
+    path: Path
+
+
+def look(folder: Path) -> Look:
+    """Return whether ``folder`` holds a finished result. Checkpoints in folders below it are looked at on their own.
+
+    A folder that vanishes or cannot be read while it is looked at is unfinished, or nothing when it was never there.
+    """
+    unfinished, names = list[str](), set[str]()
+    try:
+        for place, files in _places(folder):
+            names |= {name if place == folder else f'{place.name}/{name}' for name in files}
+            unfinished += _unfinished(place, files, folder)
+    except OSError as e:
+        unfinished.append(f'{e.filename or folder}: {e.strerror or e}')
+    kind = _kind(folder, names)
+    return Look(folder, kind, tuple(dict.fromkeys(unfinished)) if kind else ())
+
+
+def checkpoints(folder: Path) -> list[Checkpoint]:
+    """Return the checkpoints in ``folder``, by step; none when it cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+    found = [(match, name) for name in names if (match := _CHECKPOINT.fullmatch(name))]
+    return sorted(Checkpoint(int(match[1]), folder / name) for match, name in found)
+
+
+def is_checkpoint_name(name: str) -> bool:
+    return _CHECKPOINT.fullmatch(name) is not None
+
+
+def _places(folder: Path) -> Iterator[tuple[Path, dict[str, os.DirEntry[str]]]]:
+    """Yield (folder, its files) of the folder and of those directly below it, without its checkpoints."""
+    files, below = _listing(folder)
+    yield folder, files
+    for entry in sorted(below, key=lambda entry: entry.name)[:_FOLDERS]:
+        if not (is_checkpoint_name(entry.name) or entry.name.startswith('.')):
+            yield folder / entry.name, _listing(folder / entry.name)[0]
+
+
+def _listing(folder: Path) -> tuple[dict[str, os.DirEntry[str]], list[os.DirEntry[str]]]:
+    with os.scandir(folder) as found:
+        entries = list(found)
+    below = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+    files = {entry.name: entry for entry in entries if entry not in below}
+    # A folder that is being written as a whole stands among the files, to be named.
+    files |= {entry.name: entry for entry in below if _PARTIAL.fullmatch(entry.name)}
+    return files, [entry for entry in below if entry.name not in files]
+
+
+def _kind(folder: Path, names: set[str]) -> Kind | None:
+    if _STATE in names:
+        return 'checkpoint'
+    if _ADAPTER in names:
+        return 'adapter'
+    if {_CONFIG, 'model_index.json'} & names or any(map(_is_weights, names)):
+        return 'checkpoint' if is_checkpoint_name(folder.name) else 'model'
+    return None
+
+
+def _is_weights(name: str) -> bool:
+    base = name.rpartition('/')[2].lower()
+    return base.endswith(_WEIGHTS) and not _NOT_WEIGHTS.fullmatch(base)
+
+
+def _unfinished(place: Path, files: Mapping[str, os.DirEntry[str]], folder: Path) -> Iterator[str]:
+    """Yield a sentence for each file of one folder that is half written, or missing."""
+    shown = {name: str((place / name).relative_to(folder)) for name in files}
+    for name, entry in sorted(files.items()):
+        if _PARTIAL.fullmatch(name):
+            yield f'{shown[name]} is being written'
+        elif fault := _fault(place / name, entry):
+            yield f'{shown[name]} {fault}'
+    yield from _missing_shards(files)
+    for name in sorted(files):
+        if name.endswith('.index.json'):
+            yield from _against_index(place, name)
+    yield from _missing_parts(place, files)
+
+
+def _fault(path: Path, entry: os.DirEntry[str]) -> str | None:
+    """Return what is wrong with one file, None when its end is where it says."""
+    name = path.name.lower()
+    if _JSON.fullmatch(name):
+        return None if _json(path) is not None else 'is cut short'
+    if not name.endswith(_WEIGHTS):
+        return None
+    if entry.stat().st_size == 0:
+        return 'is empty'
+    if name.endswith('.safetensors') and not weights.is_whole(path):
+        return 'is cut short'
+    if name.endswith(_ZIPPED) and _is_cut_archive(path):
+        return 'is cut short'
+    return None
+
+
+def _json(path: Path) -> Any:
+    """Return the value of a JSON file, None when it is cut short; one too large to be read counts as whole."""
+    if path.stat().st_size > _JSON_MAX:
+        return {}
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_cut_archive(path: Path) -> bool:
+    with path.open('rb') as file:
+        return file.read(4) == b'PK\x03\x04' and not zipfile.is_zipfile(file)
+
+
+def _missing_shards(files: Mapping[str, object]) -> Iterator[str]:
+    """Yield the shards that the numbers of the others promise."""
+    sets = {(m[1], m[3], m[4]) for name in files if (m := _SHARD.fullmatch(name)) and int(m[3]) <= 100_000}
+    for stem, total, suffix in sorted(sets):
+        width = len(total)
+        there = sum(
+            f'{stem}-{number:0{width}d}-of-{total}{suffix}' in files for number in range(1, int(total) + 1)
+        )
+        if there < int(total):
+            yield f'{stem}-*-of-{total}{suffix}: {there} of {int(total)} shards are there'
+
+
+def _against_index(place: Path, name: str) -> Iterator[str]:
+    """Yield what an index (``model.safetensors.index.json``) names and the folder does not have."""
+    index = _json(place / name)
+    mapped = index.get('weight_map') if isinstance(index, dict) else None
+    if not isinstance(mapped, dict):
+        return
+    shards: dict[str, list[str]] = {}
+    for tensor, shard in mapped.items():
+        shards.setdefault(str(shard), []).append(tensor)
+    for shard, tensors in sorted(shards.items()):
+        path = place / shard
+        if path.parent != place or not path.is_file():
+            yield f'{shard}, which {name} names, is missing'
+        elif shard.endswith('.safetensors') and not weights.is_whole(path, tensors=tensors):
+            yield f'{shard} lacks what {name} says is in it'
+
+
+def _missing_parts(place: Path, files: Mapping[str, object]) -> Iterator[str]:
+    """Yield what is written last, when it is not there yet."""
+    has_weights = any(map(_is_weights, files))
+    if _ADAPTER in files and not has_weights:
+        yield f'the weights beside {_ADAPTER} are missing'
+    elif _CONFIG in files and not has_weights and _describes_a_model(place / _CONFIG):
+        yield f'the weights beside {_CONFIG} are missing'
+    if is_checkpoint_name(place.name) and 'training_args.bin' in files and _STATE not in files:
+        yield f'{_STATE} is missing'
+
+
+def _describes_a_model(path: Path) -> bool:
+    found = _json(path)
+    return isinstance(found, dict) and bool({'model_type', 'architectures'} & found.keys())
