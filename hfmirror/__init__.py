@@ -6,13 +6,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hfmirror.integrations.run import training_run
     from hfmirror.manager import HuggingFaceManager
     from hfmirror.repository import Repository
 
 __version__ = '0.1.0.dev0'
-__all__ = ['HuggingFaceManager', 'Repository', '__version__']
+__all__ = ['HuggingFaceManager', 'Repository', '__version__', 'training_run']
 
-_HOMES = {'HuggingFaceManager': 'hfmirror.manager', 'Repository': 'hfmirror.repository'}
+_HOMES = {
+    'HuggingFaceManager': 'hfmirror.manager',
+    'Repository': 'hfmirror.repository',
+    'training_run': 'hfmirror.integrations.run',
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -6,6 +6,7 @@ On disk, under the cache directory, one directory a target::
     <slug>/work/           the clone: depth 1, LFS files as pointer files, no hooks, no filters
     <slug>/attributes.git  an empty repository; git reads the work tree's .gitattributes through it
     <slug>/tags.git        tags and their commits without trees, of a remote behind a network
+    <slug>/mirror.git      branches and tags of an archive as bare repository, which git asks instead of it
     <slug>.lock            held while a command uses the clone
 
 Everything here can be rebuilt. What cannot, commits and objects on their way, is in the outbox.
@@ -21,6 +22,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from hfmirror import clonedir, durable, errors, lfs, output
+from hfmirror.archive.archive import Archive
 from hfmirror.auth import Token
 from hfmirror.config.places import Home
 from hfmirror.fastimport import Content, commit_stream
@@ -37,18 +39,22 @@ _MANY_POINTERS = 1000
 
 
 class Clone(WorkTree):
-    """An open clone. Make one with ``opened``, which holds its lock. ``hub`` is the REST API of a target on a Hub."""
+    """An open clone. Make one with ``opened``, which holds its lock.
+
+    ``hub`` is the REST API of a target on a Hub, ``archive`` that of one in an archive.
+    """
 
     def __init__(self, target: Target, home: Path, storage: Path, hub: Hub | None = None) -> None:
         super().__init__(target, home / 'work', hub.git_environment() if hub else None)
         self.home = home
         self.hub = hub
+        self.archive = Archive(target, home / clonedir.MIRROR) if target.archive else None
         self._storage = storage
 
     def remote_refs(self) -> Refs:
         """Ask the remote for its branch and tags. Remembered for when it cannot be reached.
 
-        A repository of the local Hub that does not exist yet has none. Raises NoSuchRepository when a Hub says for certain
+        A repository of the local Hub or of an archive that does not exist yet has none. Raises NoSuchRepository when a Hub says for certain
         that there is none, NotFoundError, AuthError, NetworkError.
         """
         if self.target.remote == 'local' and self.target.path is not None and not self.target.path.exists():
@@ -63,6 +69,9 @@ class Clone(WorkTree):
         return refs
 
     def _asked(self) -> Refs:
+        if self.archive is not None:
+            self.archive.refresh()
+            return ls_remote(self.target._replace(git_url=str(self.archive.mirror.path)), cwd=self.work)
         require_online(self.target)
         with self.explaining():
             refs = ls_remote(self.target, cwd=self.work, env=self.env)
@@ -87,6 +96,8 @@ class Clone(WorkTree):
 
     def versions(self, refs: Refs, *, prefix: str = 'v') -> list[VersionInfo]:
         """Return the remote's tags that hfmirror can order, newest first, read without any file's content."""
+        if self.archive is not None:
+            return tags_in(self.archive.mirror.path, prefix=prefix)
         if self.target.path is not None:
             return tags_in(self.target.path, prefix=prefix) if self.target.path.exists() else []
         require_online(self.target)
@@ -99,6 +110,14 @@ class Clone(WorkTree):
         links = self.links(commit)
         found = self.hub.tree(self.target, revision)
         return {path: entry for path, entry in found.items() if path not in links}
+
+    def push_refs(self, refspecs: Sequence[str]) -> None:
+        """Push all refs or none, as ``WorkTree`` does; to an archive through its mirror."""
+        if self.archive is not None:
+            self.archive.rewind()
+        super().push_refs(refspecs)
+        if self.archive is not None:
+            self.archive.publish()
 
     def prepare(self, head: str | None) -> Tree:
         """Make the work tree that of ``head``, fetched if need be, and return its tree.
@@ -186,6 +205,11 @@ class Clone(WorkTree):
     def tidy(self) -> None:
         """Let git put its objects together when there are many."""
         git('-c', 'gc.auto=2000', '-c', 'gc.autoDetach=false', 'gc', '--auto', '--quiet', cwd=self.work)
+
+    def close(self) -> None:
+        super().close()
+        if self.archive is not None:
+            self.archive.close()
 
     def rebuild(self) -> None:
         """Make the clone anew."""

@@ -16,6 +16,7 @@ from hfmirror.gitcmd import git
 from hfmirror.target import Target
 
 MARK = 'hfmirror.json'
+MIRROR = 'mirror.git'  # of an archive
 _FORMAT = 1
 
 # `* -filter`: in our clone no file ever passes through git-lfs, a pointer file is simply a small text file. `-text`: nor
@@ -65,7 +66,8 @@ def create(home: Path, target: Target, storage: Path) -> None:
         info.mkdir(exist_ok=True)
         (info / 'attributes').write_text(_INFO_ATTRIBUTES)
         _configure(
-            new / 'work', {**_CLONE_CONFIG, 'lfs.storage': str(storage), 'remote.origin.url': target.git_url}
+            new / 'work',
+            {**_CLONE_CONFIG, 'lfs.storage': str(storage), 'remote.origin.url': _origin(home, target)},
         )
         git('init', '-q', '--bare', '--template=', new / 'attributes.git')
         _configure(new / 'attributes.git', {'core.attributesFile': os.devnull, 'core.ignorecase': 'false'})
@@ -102,10 +104,15 @@ def is_whole(home: Path, target: Target) -> bool:
     return (
         made_for == (_FORMAT, target.git_url)
         and (work / '.git').is_dir()  # else git would look for a repository further up
-        and _configured(work, 'remote.origin.url') == target.git_url
+        and _configured(work, 'remote.origin.url') == _origin(home, target)
         and (attributes / 'HEAD').is_file()
         and _configured(attributes, 'core.attributesFile') == os.devnull
     )
+
+
+def _origin(home: Path, target: Target) -> str:
+    """Return what git takes for the remote: the mirror of an archive, which git cannot ask itself."""
+    return str(home / MIRROR) if target.archive else target.git_url
 
 
 def _configured(repository: Path, key: str) -> str | None:

@@ -22,7 +22,7 @@ from hfmirror.gates.gate import Allowed, require_clean
 from hfmirror.gates.scanning import scan_texts
 from hfmirror.layout import Laid, lay_out
 from hfmirror.naming import Choice, Name
-from hfmirror.origin import NO_ORIGIN, origin_of
+from hfmirror.origin import NO_ORIGIN, Origin, origin_of
 from hfmirror.outbox import Entry as Waiting
 from hfmirror.outbox import Held, Outbox, new_id, now
 from hfmirror.readme import ownership
@@ -55,6 +55,7 @@ class Request(NamedTuple):
     tells_origin: bool = True  # whether the commit of the training code is told
     source: Path | None = None  # what a person knows the folder by, where it is one that was composed
     code: Path | None = None  # in the repository whose commit is told, where the folder is not
+    origin: Origin | None = None  # that commit, where it is known
 
 
 class Plan(NamedTuple):
@@ -294,7 +295,7 @@ def _history(repository: Clone, refs: Refs, prefix: str) -> list[VersionInfo]:
 def _notes(
     target: Target, request: Request, plan: Plan, tree: Tree, facts: Facts, history: Sequence[VersionInfo]
 ) -> message.Notes:
-    origin = origin_of(request.code or request.source or request.folder.root) if request.tells_origin else NO_ORIGIN
+    origin = _origin(request)
     experiment = plan.name.experiment or request.experiment
     return message.Notes(
         repo_type=target.repo_type,
@@ -310,6 +311,12 @@ def _notes(
         source_dirty=origin.dirty,
         text=request.message or _templated(target, request, plan, experiment),
     )
+
+
+def _origin(request: Request) -> Origin:
+    if not request.tells_origin:
+        return NO_ORIGIN
+    return request.origin or origin_of(request.code or request.source or request.folder.root)
 
 
 def _templated(target: Target, request: Request, plan: Plan, experiment: str | None) -> str | None:

@@ -20,13 +20,21 @@ from hfmirror.output import count
 Kind = Literal['model', 'adapter', 'checkpoint']
 
 _CONFIG, _ADAPTER, _STATE = 'config.json', 'adapter_config.json', 'trainer_state.json'
-_WEIGHTS = ('.safetensors', '.bin', '.pt', '.pth', '.ckpt', '.gguf', '.onnx', '.h5', '.keras', '.msgpack')
+_OPTIMIZER = 'optimizer.pt'
+_WEIGHTS = (
+    *('.safetensors', '.bin', '.pt', '.pth', '.ckpt', '.gguf', '.onnx', '.h5', '.keras', '.msgpack'),
+    '.distcp',  # of torch.distributed.checkpoint, whose list of contents, `.metadata`, is written last
+)
 _NOT_WEIGHTS = re.compile(r'training_args\.bin|(?:optimizer|scheduler|scaler|rng_state\w*)\.(?:pt|pth|bin)')
+# The last but one is what rsync names a file while it copies it.
 _PARTIAL = re.compile(
-    r'(?:.*\.(?:tmp|temp|part|partial|incomplete|crdownload)|tmp-checkpoint-\d+|\.~.*)', re.I
+    r'(?:.*\.(?:tmp|temp|part|partial|incomplete|crdownload)|tmp-checkpoint-\d+'
+    r'|\..+\.(?:safetensors|json|bin|pt|pth|ckpt|gguf|onnx|h5|keras|model|txt)\.[a-z0-9]{6}|\.~.*)',
+    re.I,
 )
 _SHARD = re.compile(r'(.+)-(\d{5,6})-of-(\d{5,6})(\.\w+)')
 _CHECKPOINT = re.compile(r'(?:checkpoint|global_step|step|epoch)[-_]?(\d{1,12})')
+_DEEPSPEED = re.compile(r'global_step\d+')  # inside of a checkpoint it is a part of it
 # Other files that end so are a person's, and may be lines of JSON.
 _JSON = re.compile(
     r'(?:.*config|trainer_state|tokenizer|special_tokens_map|model_index|.*\.index|(?:eval|all|train)_results)\.json'
@@ -35,6 +43,7 @@ _JSON = re.compile(
 _ZIPPED = ('.pt', '.pth', '.bin', '.ckpt', '.keras')
 _FOLDERS = 200  # of a pipeline such as diffusers', whose parts are in folders of their own
 _JSON_MAX = 64 * 1024 * 1024  # bytes; the index of a model with a hundred thousand tensors has ten
+_NOT_JSON = object()
 
 
 class Look(NamedTuple):
@@ -51,7 +60,7 @@ class Look(NamedTuple):
     @property
     def reason(self) -> str:
         """Why it is not released, in one sentence."""
-        if self.kind is None:
+        if self.kind is None and not self.unfinished:
             return f'{self.folder}: no result of a training in it (no config.json, adapter_config.json or weights).'
         more = f' (and {count(len(self.unfinished) - 3, "more file")})' if len(self.unfinished) > 3 else ''
         return f'{self.folder}: half written: {"; ".join(self.unfinished[:3])}{more}.'
@@ -69,15 +78,25 @@ def look(folder: Path) -> Look:
 
     A folder that vanishes or cannot be read while it is looked at is unfinished, or nothing when it was never there.
     """
-    unfinished, names = list[str](), set[str]()
+    unfinished, names, refused = list[str](), set[str](), None
     try:
         for place, files in _places(folder):
             names |= {name if place == folder else f'{place.name}/{name}' for name in files}
             unfinished += _unfinished(place, files, folder)
+        unfinished += _missing_weights(folder, names)
+    except FileNotFoundError as e:
+        unfinished.append(f'{_shown(e, folder)} has vanished, or is a link to nothing')
     except OSError as e:
-        unfinished.append(f'{e.filename or folder}: {e.strerror or e}')
+        refused = f'{_shown(e, folder)} cannot be read: {e.strerror or e}'
     kind = _kind(folder, names)
+    if refused is not None:
+        return Look(folder, kind, (*unfinished, refused))
     return Look(folder, kind, tuple(dict.fromkeys(unfinished)) if kind else ())
+
+
+def _shown(failure: OSError, folder: Path) -> str:
+    path = Path(str(failure.filename)) if failure.filename else folder
+    return str(path.relative_to(folder)) if path != folder and path.is_relative_to(folder) else str(path)
 
 
 def checkpoints(folder: Path) -> list[Checkpoint]:
@@ -87,41 +106,56 @@ def checkpoints(folder: Path) -> list[Checkpoint]:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except OSError:
         return []
-    found = [(match, name) for name in names if (match := _CHECKPOINT.fullmatch(name))]
-    return sorted(Checkpoint(int(match[1]), folder / name) for match, name in found)
+    return sorted(Checkpoint(step, folder / name) for name in names if (step := step_of(name)) is not None)
 
 
 def is_checkpoint_name(name: str) -> bool:
-    return _CHECKPOINT.fullmatch(name) is not None
+    return step_of(name) is not None
+
+
+def step_of(name: str) -> int | None:
+    """Return the number in the name of a checkpoint's folder, None for another name."""
+    match = _CHECKPOINT.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def is_part_of_result(path: str) -> bool:
+    """Return whether a file of that name is looked at: weights, what describes them, or what was half written."""
+    name = path.rpartition('/')[2]
+    return bool(_is_weights(name) or _JSON.fullmatch(name.lower()) or _PARTIAL.fullmatch(name))
 
 
 def _places(folder: Path) -> Iterator[tuple[Path, dict[str, os.DirEntry[str]]]]:
     """Yield (folder, its files) of the folder and of those directly below it, without its checkpoints."""
     files, below = _listing(folder)
     yield folder, files
-    for entry in sorted(below, key=lambda entry: entry.name)[:_FOLDERS]:
-        if not (is_checkpoint_name(entry.name) or entry.name.startswith('.')):
-            yield folder / entry.name, _listing(folder / entry.name)[0]
+    inside = is_checkpoint_name(folder.name)
+    for name in sorted(below)[:_FOLDERS]:
+        is_part = inside and _DEEPSPEED.fullmatch(name)
+        if is_part or not (is_checkpoint_name(name) or name.startswith('.')):
+            yield folder / name, _listing(folder / name)[0]
 
 
-def _listing(folder: Path) -> tuple[dict[str, os.DirEntry[str]], list[os.DirEntry[str]]]:
+def _listing(folder: Path) -> tuple[dict[str, os.DirEntry[str]], list[str]]:
+    """Return the files of a folder, and the names of the folders in it."""
+    files, below = {}, []
     with os.scandir(folder) as found:
-        entries = list(found)
-    below = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
-    files = {entry.name: entry for entry in entries if entry not in below}
-    # A folder that is being written as a whole stands among the files, to be named.
-    files |= {entry.name: entry for entry in below if _PARTIAL.fullmatch(entry.name)}
-    return files, [entry for entry in below if entry.name not in files]
+        for entry in found:
+            # A folder that is being written as a whole stands among the files, to be named.
+            if entry.is_dir(follow_symlinks=False) and not _PARTIAL.fullmatch(entry.name):
+                below.append(entry.name)
+            else:
+                files[entry.name] = entry
+    return files, below
 
 
 def _kind(folder: Path, names: set[str]) -> Kind | None:
-    if _STATE in names:
+    """Return what it is. A state beside a model is no checkpoint: a Trainer leaves it at the end, too."""
+    if not ({_CONFIG, _ADAPTER, 'model_index.json'} & names or any(map(_is_weights, names))):
+        return None
+    if is_checkpoint_name(folder.name) or {_STATE, _OPTIMIZER} <= names:
         return 'checkpoint'
-    if _ADAPTER in names:
-        return 'adapter'
-    if {_CONFIG, 'model_index.json'} & names or any(map(_is_weights, names)):
-        return 'checkpoint' if is_checkpoint_name(folder.name) else 'model'
-    return None
+    return 'adapter' if _ADAPTER in names else 'model'
 
 
 def _is_weights(name: str) -> bool:
@@ -148,7 +182,7 @@ def _fault(path: Path, entry: os.DirEntry[str]) -> str | None:
     """Return what is wrong with one file, None when its end is where it says."""
     name = path.name.lower()
     if _JSON.fullmatch(name):
-        return None if _json(path) is not None else 'is cut short'
+        return 'is cut short' if _json(path) is _NOT_JSON else None
     if not name.endswith(_WEIGHTS):
         return None
     if entry.stat().st_size == 0:
@@ -161,13 +195,16 @@ def _fault(path: Path, entry: os.DirEntry[str]) -> str | None:
 
 
 def _json(path: Path) -> Any:
-    """Return the value of a JSON file, None when it is cut short; one too large to be read counts as whole."""
-    if path.stat().st_size > _JSON_MAX:
-        return {}
+    """Return the value of a JSON file, ``_NOT_JSON`` when it is cut short; of one too large to be read only the end is looked at."""
+    size = path.stat().st_size
+    if size > _JSON_MAX:
+        with path.open('rb') as file:
+            file.seek(size - 1024)
+            return {} if file.read().rstrip().endswith((b'}', b']')) else _NOT_JSON
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError):
-        return None
+        return _NOT_JSON
 
 
 def _is_cut_archive(path: Path) -> bool:
@@ -177,12 +214,12 @@ def _is_cut_archive(path: Path) -> bool:
 
 def _missing_shards(files: Mapping[str, object]) -> Iterator[str]:
     """Yield the shards that the numbers of the others promise."""
-    sets = {(m[1], m[3], m[4]) for name in files if (m := _SHARD.fullmatch(name)) and int(m[3]) <= 100_000}
-    for stem, total, suffix in sorted(sets):
-        width = len(total)
-        there = sum(
-            f'{stem}-{number:0{width}d}-of-{total}{suffix}' in files for number in range(1, int(total) + 1)
-        )
+    sets: dict[tuple[str, str, str], set[int]] = {}
+    for name in files:
+        if match := _SHARD.fullmatch(name):
+            sets.setdefault((match[1], match[3], match[4]), set()).add(int(match[2]))
+    for (stem, total, suffix), numbers in sorted(sets.items()):
+        there = sum(number <= int(total) for number in numbers)
         if there < int(total):
             yield f'{stem}-*-of-{total}{suffix}: {there} of {int(total)} shards are there'
 
@@ -205,14 +242,23 @@ def _against_index(place: Path, name: str) -> Iterator[str]:
 
 
 def _missing_parts(place: Path, files: Mapping[str, object]) -> Iterator[str]:
-    """Yield what is written last, when it is not there yet."""
-    has_weights = any(map(_is_weights, files))
-    if _ADAPTER in files and not has_weights:
-        yield f'the weights beside {_ADAPTER} are missing'
-    elif _CONFIG in files and not has_weights and _describes_a_model(place / _CONFIG):
-        yield f'the weights beside {_CONFIG} are missing'
+    """Yield what is written last into a folder, when it is not there yet."""
+    if any(name.endswith('.distcp') for name in files) and '.metadata' not in files:
+        yield f'{place.name}/.metadata is missing'
     if is_checkpoint_name(place.name) and 'training_args.bin' in files and _STATE not in files:
         yield f'{_STATE} is missing'
+
+
+def _missing_weights(folder: Path, names: set[str]) -> Iterator[str]:
+    """Yield what describes weights that are nowhere, neither beside it nor in a folder below."""
+    if any(map(_is_weights, names)):
+        return
+    if _ADAPTER in names:
+        yield f'the weights beside {_ADAPTER} are missing'
+    elif _CONFIG in names and _describes_a_model(folder / _CONFIG):
+        yield f'the weights beside {_CONFIG} are missing'
+    elif 'model_index.json' in names:
+        yield 'the weights that model_index.json is about are missing'
 
 
 def _describes_a_model(path: Path) -> bool:

@@ -1,11 +1,12 @@
 """Who is told what came of a push? A webhook, and people by e-mail. What they are told has one form::
 
-    {"event": "released", "text": "me/bert on hub: v1.2.0 is released", "repo": "me/bert", "repo_type": "model",
-     "target": "hub", "url": "https://huggingface.co/me/bert", "status": "pushed", "version": "v1.2.0", "commit": "3f9c…",
+    {"id": "01769860800000000000-3f9c1d", "event": "released", "text": "me/bert on hub: v1.2.0 is released", "repo": "me/bert",
+     "repo_type": "model", "target": "hub", "url": "https://huggingface.co/me/bert", "status": "pushed", "version": "v1.2.0", "commit": "3f9c…",
      "metrics": {"eval_accuracy": 0.91}, "added": 2, "modified": 1, "deleted": 0, "files": 12, "bytes": 90900000,
      "error": null, "duration_s": 12.3, "date": "2026-01-31T12:00:00+00:00"}
 
-``event`` is released, queued (it waits for the network) or failed. A push that had nothing to do is not told.
+``event`` is released, queued (it waits for the network) or failed. A push that had nothing to do is not told. An event that
+the webhook could not be told is kept (``notices``) and told again later, under the same ``id``.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import math
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from threading import Thread
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
@@ -24,7 +27,9 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 from hfmirror import __version__, errors, output
 from hfmirror.config import mailserver
 from hfmirror.config.config import Config
+from hfmirror.config.places import home
 from hfmirror.gitcmd import redact
+from hfmirror.notices import Event, Notice, Notices
 from hfmirror.outcome import Release, Unreleased
 
 _EVENTS = {'pushed': 'released', 'queued': 'queued'}
@@ -32,23 +37,33 @@ _SENTENCES = {'pushed': 'is released', 'queued': 'waits to be sent'}
 _ERROR_MAX = 4_000  # characters
 _SUBJECT_MAX = 200
 _METRICS_MAX = 100
-
-Event = dict[str, Any]
+_BUSY = (408, 425, 429)
 
 
 def tell(config: Config, releases: Sequence[Release | Unreleased], *, seconds: float) -> None:
-    """Tell those who are configured. Never raises, and takes no longer than ``notifications.timeout``.
+    """Tell those who are configured, of what waits since earlier too. Never raises, and takes ``notifications.timeout`` at most.
 
     What could not be told is said in a line of warning. ``seconds`` is how long the push took.
     """
     told = config.notifications
-    news = [done for done in releases if _is_news(done)] if told.enabled else []
-    if not news:
+    if not told.enabled:
         return
     deadline = time.monotonic() + told.timeout
-    tellings = _tellings(config, [partial(event_of, done, seconds=seconds) for done in news])
-    failures = dict.fromkeys(failure for telling in tellings if (failure := telling.failure_by(deadline)))
-    for failure in failures:
+    news = [partial(event_of, done, seconds=seconds) for done in releases if _is_news(done)]
+    notices, failures = Notices(home()), list[str | None]()
+    with notices.claimed() if told.webhook_url else nullcontext(False) as ours:
+        tellings: list[_Telling] = []
+        if told.webhook_url:
+            try:
+                tellings += _to_webhook(told.webhook_url, news, notices, deadline, ours=ours)
+            except Exception as e:
+                # Nothing of this may end a push. What it says could hold the address, and a secret in it.
+                failures.append(_not_told(_shown(told.webhook_url), type(e).__name__))
+        if told.email_notifications and news:
+            whom = redact(config.user.email or 'the mail server')
+            tellings.append(_Telling(whom, partial(_mail, config, news)))
+        failures += [telling.failure_by(deadline) for telling in tellings]
+    for failure in dict.fromkeys(filter(None, failures)):
         output.warn(f'notifications: {failure}')
 
 
@@ -116,7 +131,7 @@ def _released(done: Release) -> Event:
 
 
 class _Telling:
-    """One message on its way, in a thread of its own that ends with the process. ``work`` raises when it fails."""
+    """What is told to one of them, in a thread of its own that ends with the process. ``work`` raises when it fails."""
 
     def __init__(self, whom: str, work: Callable[[], None]) -> None:
         self._whom, self._work = whom, work
@@ -141,25 +156,65 @@ class _Telling:
         if self._thread.is_alive():
             self._thread.join(max(0.0, deadline - time.monotonic()))
         failure = 'no answer in time (notifications.timeout)' if self._thread.is_alive() else self._failure
-        return f'{self._whom} was not told: {failure}' if failure else None
+        return _not_told(self._whom, failure) if failure else None
 
 
-def _tellings(config: Config, news: Sequence[Callable[[], Event]]) -> list[_Telling]:
-    """Begin to tell. Each event is one message to the webhook; a mail has them all."""
-    told = config.notifications
-    begun: list[_Telling] = []
-    if url := told.webhook_url:
-        begun += [_Telling(_shown(url), partial(_post, url, event, told.timeout)) for event in news]
-    if told.email_notifications:
-        begun.append(_Telling(redact(config.user.email or 'the mail server'), partial(_mail, config, news)))
-    return begun
+def _not_told(whom: str, why: str) -> str:
+    return f'{whom} was not told: {why}'
 
 
 # -- the webhook
 
 
-def _post(url: str, event: Callable[[], Event], timeout_s: float) -> None:
-    """Send an event to a webhook. Only whether it took it counts: nothing that it answers is read, no redirect followed."""
+def _to_webhook(
+    url: str, news: Sequence[Callable[[], Event]], notices: Notices, deadline: float, *, ours: bool
+) -> list[_Telling]:
+    """Begin to tell a webhook, in one thread: what waits of this project first, when that is ``ours`` to tell, then the news."""
+    lost = notices.tidy() if ours else 0
+    if lost:
+        output.warn(
+            f'notifications: {output.count(lost, "notification")} waited for too long and will not be told'
+        )
+    here = str(Path.cwd())
+    waiting = [notice for notice in notices.waiting() if notice.project == here] if ours else []
+    waiting += [_kept(notices, event()) for event in news]
+    return [_Telling(_shown(url), partial(_post_all, url, waiting, notices, deadline))] if waiting else []
+
+
+def _kept(notices: Notices, event: Event) -> Notice:
+    """Keep an event before anybody is told, so that no kill and no silence loses it."""
+    try:
+        return notices.keep(event)
+    except OSError as e:
+        output.detail(f'notifications: not kept: {e.strerror}')
+        return notices.unkept(event)
+
+
+def _post_all(url: str, waiting: Sequence[Notice], notices: Notices, deadline: float) -> None:
+    """Tell one event after the other. What time may mend ends it, and the rest waits; what is refused is not told again."""
+    refused: errors.HfmirrorError | None = None
+    for notice in waiting:
+        try:
+            _post(url, notice.event, max(0.1, deadline - time.monotonic()))
+        except errors.NetworkError as e:
+            if time.monotonic() < deadline:  # after that it may be another command's to tell
+                notices.failed(notice, str(e))
+            left = output.count(len(waiting) - waiting.index(notice), 'notification')
+            raise errors.NetworkError(
+                f"{e}; {left} will be told with the next push from here, or 'hfmirror resume'"
+            ) from e
+        except errors.HfmirrorError as e:
+            refused = e
+        notices.remove(notice)
+    if refused is not None:
+        raise refused
+
+
+def _post(url: str, event: Event, timeout_s: float) -> None:
+    """Send an event to a webhook. Only whether it took it counts: nothing that it answers is read, no redirect followed.
+
+    Raises NetworkError for what another time may mend: it was not reached, has no time now, or is broken.
+    """
     from http.client import HTTPException
     from urllib.error import HTTPError, URLError
     from urllib.request import HTTPRedirectHandler, Request, build_opener
@@ -169,18 +224,24 @@ def _post(url: str, event: Callable[[], Event], timeout_s: float) -> None:
             return None
 
     headers = {'Content-Type': 'application/json', 'User-Agent': f'hfmirror/{__version__}'}
-    request = Request(_webhook(url), json.dumps(event()).encode(), headers, method='POST')
+    request = Request(_webhook(url), json.dumps(event, allow_nan=False).encode(), headers, method='POST')
     try:
         build_opener(Staying).open(request, timeout=timeout_s).close()
     except HTTPError as e:
         e.close()
-        moved = ', a redirect: configure the address that it leads to' if 300 <= e.code < 400 else ''
-        raise errors.RemoteError(f'it answered HTTP {e.code}{moved}') from e
+        raise _answered(e.code) from e
     except HTTPException as e:
-        raise errors.RemoteError(f'what it answered is no HTTP ({type(e).__name__})') from e
+        raise errors.NetworkError(f'what it answered is no HTTP ({type(e).__name__})') from e
     except (URLError, OSError) as e:
         reason = e.reason if isinstance(e, URLError) else e
         raise errors.NetworkError(getattr(reason, 'strerror', None) or str(reason)) from e
+
+
+def _answered(status: int) -> errors.HfmirrorError:
+    if status >= 500 or status in _BUSY:
+        return errors.NetworkError(f'it answered HTTP {status}')
+    moved = ', a redirect: configure the address that it leads to' if 300 <= status < 400 else ''
+    return errors.RemoteError(f'it answered HTTP {status}{moved}')
 
 
 def _webhook(url: str) -> str:

@@ -1,6 +1,7 @@
 """Where are the LFS objects of a remote, and how do they get there and back?
 
-A remote that is a directory is read and written as one; every other has an LFS server.
+A remote that is a directory is read and written as one, an archive by the way that its place has; every other has an LFS
+server.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from tempfile import TemporaryDirectory
 from typing import IO
 
 from hfmirror import errors, output, transfers
+from hfmirror.archive.objects import ArchiveObjects
+from hfmirror.clone import Clone
 from hfmirror.gitcmd import GitFailed, git, meaning
 from hfmirror.hub import require_online
 from hfmirror.lfsapi import Action, LfsServer
@@ -168,11 +171,13 @@ def _storage(source: ObjectStore, folder: Path) -> Path:
     return storage
 
 
-RemoteObjects = DirectoryObjects | ServerObjects
+RemoteObjects = DirectoryObjects | ServerObjects | ArchiveObjects
 
 
 def objects_of(clone: WorkTree) -> RemoteObjects:
     """Return the objects of the remote that a clone is of."""
+    if isinstance(clone, Clone) and clone.archive is not None:
+        return ArchiveObjects(clone.archive)
     return DirectoryObjects(clone.target) if clone.target.path is not None else ServerObjects(clone)
 
 

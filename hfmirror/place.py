@@ -43,6 +43,7 @@ def targets_of(
     chosen = list(dict.fromkeys(remotes or config.remotes or [_default_remote(token)]))
     name = targets.slugify(os.path.basename(os.path.abspath(folder)))
     made = [_target(place, remote, config, home, token=token, default_name=name) for remote in chosen]
+    made = list(dict.fromkeys(made))  # one address may be written in several ways
     known = _known(home)
     for target in made:
         if target.remote == 'hub' and target not in known and target.repo_id != target.repo_id.lower():

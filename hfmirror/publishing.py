@@ -19,6 +19,7 @@ from hfmirror.config.config import Config
 from hfmirror.config.places import Home
 from hfmirror.gates.gate import Allowed
 from hfmirror.naming import Choice, tag_prefix
+from hfmirror.origin import Origin
 from hfmirror.outcome import Release, Unreleased
 from hfmirror.place import Place
 from hfmirror.rules import clean_path_in_repo
@@ -38,7 +39,7 @@ class Publication(NamedTuple):
 
     ``item`` and ``experiment`` are what ``commit_message_template`` calls item_type and experiment_name. ``source`` is the
     folder that a person knows it by, where ``folder`` was composed of it. ``code`` is in the repository whose commit is told
-    as the one that made it, where the folder is not.
+    as the one that made it, where the folder is not; ``origin`` is that commit itself, where it is known.
     """
 
     folder: Path
@@ -58,6 +59,7 @@ class Publication(NamedTuple):
     additions: Additions = NOTHING
     source: Path | None = None
     code: Path | None = None
+    origin: Origin | None = None
 
 
 class Published(NamedTuple):
@@ -105,11 +107,9 @@ def targets_of(
     publication: Publication, config: Config, home: Home, *, token: Token | None = None
 ) -> list[Target]:
     """Return where a publication goes. A single file is named without its ending. Raises UsageError for a name that cannot be."""
-    source = publication.folder
+    source = publication.source or publication.folder
     named = source.with_name(source.stem) if source.is_file() else source
-    return place.targets_of(
-        publication.place, publication.remotes, config, home, folder=named, token=token
-    )
+    return place.targets_of(publication.place, publication.remotes, config, home, folder=named, token=token)
 
 
 def _require_usable(targets: Sequence[Target], token: Token | None) -> None:
@@ -186,6 +186,7 @@ def _request(publication: Publication, config: Config) -> Request:
         tells_origin=config.sync.include_git_info,
         source=publication.source or folder.file,
         code=publication.code or (folder.file.parent if folder.file else None),
+        origin=publication.origin,
     )
 
 

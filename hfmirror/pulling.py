@@ -342,7 +342,7 @@ class Fetcher:
             self.objects.open(entry, offset=have) as (stream, offset),
             part.open('r+b' if have else 'wb') as file,
         ):
-            if offset != have:
+            if offset != have or not have:  # a part that was whole was read too, and thrown away
                 digest, have = hashlib.sha256(), 0
             file.seek(have)
             file.truncate()

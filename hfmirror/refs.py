@@ -138,6 +138,8 @@ def _fetch_tags(target: Target, git_dir: Path, env: Mapping[str, str] | None) ->
     try:
         git('fetch', '-q', *shape, 'origin', '+refs/tags/*:refs/tags/*', cwd=git_dir, env=env)
     except GitFailed as e:
+        if e.returncode == 1 and not e.stderr:
+            return  # so ends a shallow fetch of nothing: all tags that we know of are of releases that wait
         raise meaning(e, str(target)) from e
 
 

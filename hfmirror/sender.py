@@ -8,20 +8,27 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
+from itertools import count
 from pathlib import Path
 
-from hfmirror import clonedir, errors, gitcmd, output, publishing
+from hfmirror import clonedir, errors, gitcmd, output, publishing, versions
 from hfmirror.auth import Token
 from hfmirror.card.additions import Additions
-from hfmirror.config.loading import load_config
+from hfmirror.config.config import Config
+from hfmirror.config.loading import config_from, load_config
 from hfmirror.config.places import Home, home
 from hfmirror.naming import Choice
-from hfmirror.outcome import Unreleased
+from hfmirror.origin import Origin
+from hfmirror.outcome import Release, Unreleased, disk_failure
 from hfmirror.place import Place
+from hfmirror.pruning import prune
 from hfmirror.publishing import Publication, Published
 from hfmirror.spool import Result, Save, Spool
+from hfmirror.target import Target
+from hfmirror.worktree import TagExists
 
-_LOG, _LOG_MAX = 'saves.log', 1024 * 1024
+LOG, _LOG_MAX = 'saves.log', 1024 * 1024
 
 
 def publication_of(save: Save) -> Publication:
@@ -43,18 +50,21 @@ def publication_of(save: Save) -> Publication:
         additions=Additions(sections=save.sections or {}),
         source=Path(save.folder),
         code=Path(save.code) if save.code else None,
+        origin=Origin(save.source_commit, save.source_dirty) if save.source_commit else None,
     )
 
 
-def send(save: Save, spool: Spool, to: Home) -> Result:
+def send(save: Save, spool: Spool, to: Home, *, patient: bool = True) -> Result:
     """Release one save. What cannot be released goes on waiting, with the reason in its ``error``; nothing is raised for it.
 
-    A release that waits for the network is out of here: the outbox has it, with its own copy of the bytes.
+    A release that waits for the network is out of here: the outbox has it, with its own copy of the bytes. One that is not
+    ``patient`` does so at once: the network was just seen to be gone.
     """
     try:
-        done = _publish(save, to)
-    except errors.HfmirrorError as e:
-        return Result(spool.fail(save, str(e)), 'failed', error=str(e))
+        done = _publish(save, to, patient=patient)
+    except (errors.HfmirrorError, OSError) as e:
+        why = str(disk_failure(e) if isinstance(e, OSError) else e)
+        return Result(spool.fail(save, why), 'failed', error=why)
     failed = [one for one in done.releases if isinstance(one, Unreleased)]
     if failed:
         why = '\n'.join(str(one.error) for one in failed)
@@ -64,23 +74,63 @@ def send(save: Save, spool: Spool, to: Home) -> Result:
     return result
 
 
-def _publish(save: Save, to: Home) -> Published:
-    config = load_config(Path(save.config_file) if save.config_file else None)
+def _publish(save: Save, to: Home, *, patient: bool) -> Published:
+    config = load_config(Path(save.config_file)) if save.config_file else config_from({})
+    if not patient:
+        config = _without_retries(config)
+    if save.tag:
+        versions.check_name(save.tag)
     publication = publication_of(save)
-    token = publishing.token_for(publication, config)
+    if save.repo and '/' not in save.repo:  # in one's own namespace, as the configuration writes it
+        named = config.repository.model_copy(update={'model_name': save.repo})
+        config = config.model_copy(update={'repository': named})
+        publication = publication._replace(place=publication.place._replace(repo=None))
+    token = publishing.token_for(publication._replace(folder=Path(save.folder)), config)
     if token is None and publishing.goes_to_hub(publication, config):
         output.warn(publishing.NO_TOKEN, prefix='')
         publication = publication._replace(
             remotes=publishing.without_token(publication.remotes or config.remotes or ['hub'])
         )
-    done = publishing.publish(publication, config, to, token=token)
+    done = _under_a_free_name(publication, save, config, to, token)
     if save.series and save.keep_tags:
-        from hfmirror.pruning import prune
-
         for one in done.releases:
-            if not isinstance(one, Unreleased) and one.status != 'queued':
-                prune(one.target, save.series, to, keep=save.keep_tags, token=token)
+            if isinstance(one, Release) and one.status != 'queued':
+                _prune(one.target, save.series, save.keep_tags, to, token)
     return done
+
+
+def _prune(target: Target, series: str, keep: int, to: Home, token: Token | None) -> None:
+    try:
+        prune(target, series, to, keep=keep, token=token)
+    except errors.HfmirrorError as e:
+        output.warn(f'{e} The release is there; older tags of it go with the next one.')
+
+
+def _without_retries(config: Config) -> Config:
+    upload = config.settings.upload.model_copy(update={'max_retries': 0})
+    return config.model_copy(update={'settings': config.settings.model_copy(update={'upload': upload})})
+
+
+def _under_a_free_name(
+    publication: Publication, save: Save, config: Config, to: Home, token: Token | None
+) -> Published:
+    """Publish a save; one of a series under the next free name where its own stands for something else.
+
+    A training that begins again gets to the same steps with other weights, and both are kept.
+    """
+    for number in count(2):
+        try:
+            done = publishing.publish(publication, config, to, token=token)
+        except TagExists:
+            if not save.series:
+                raise
+        else:
+            taken = [one for one in done.releases if isinstance(one, Unreleased)]
+            if not (save.series and any(isinstance(one.error, TagExists) for one in taken)):
+                return done
+        # On the other targets too: one save has one name, and what is there under the first one stays.
+        publication = publication._replace(choice=Choice('tag', f'{save.tag}.{number}'))
+    raise AssertionError('unreachable')
 
 
 def _result(save: Save, done: Published) -> Result:
@@ -90,36 +140,40 @@ def _result(save: Save, done: Published) -> Result:
     return Result(save, status, releases[0].version, releases[0].target.url, notes or None)
 
 
-def drain(to: Home) -> list[Result]:
+def drain(to: Home, *, stop: Callable[[], bool] = lambda: False) -> list[Result]:
     """Release every save that waits, those too that come meanwhile; returns what came of each.
 
-    Waits for another process that does the same. A save that fails is tried once.
+    Waits for another process that does the same. A save that fails is tried once. No other one is begun once ``stop`` says so.
     """
     spool, results = Spool(to), dict[str, Result]()
+    is_there = True
     if not spool.root.is_dir():
         return []
     with clonedir.locked(spool.root / 'sender.lock', 'saves'):
         spool.tidy(time.time())
-        while waiting := [save for save in spool.saves() if save.id not in results]:
-            results[waiting[0].id] = send(waiting[0], spool, to)
+        while not stop() and (waiting := [save for save in spool.saves() if save.id not in results]):
+            result = send(waiting[0], spool, to, patient=is_there)
+            is_there = result.status != 'queued'
+            results[result.save.id] = result
     return list(results.values())
 
 
-def start(token: Token | None = None) -> subprocess.Popen[bytes]:
+def start(token: Token | None = None, *, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
     """Begin to release what waits, in a process that goes on when this one ends. What it says is in a log.
 
-    ``token`` is one that this process was given and that the other would not find.
+    ``token`` is one that this process was given and that the other would not find, ``env`` further variables for it.
     """
-    log = home().log / _LOG
+    log = home().log / LOG
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > _LOG_MAX:
         log.unlink()
     with log.open('ab') as written:
         return subprocess.Popen(
-            [sys.executable, '-m', 'hfmirror', 'resume', '--saves'],
+            # -P: what lies in the working directory is a person's code, not ours.
+            [sys.executable, '-P', '-m', 'hfmirror', 'resume', '--saves'],
             stdin=subprocess.DEVNULL,
             stdout=written,
             stderr=written,
             start_new_session=True,  # Ctrl-C is for the training
-            env=gitcmd.environment({'HF_TOKEN': token.value} if token else None),
+            env=gitcmd.environment({**(env or {}), **({'HF_TOKEN': token.value} if token else {})}),
         )

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
@@ -24,7 +25,7 @@ from typing import Any, NamedTuple
 
 from hfmirror import durable, errors, outbox, output
 from hfmirror import folder as folders
-from hfmirror.config.places import Home
+from hfmirror.config.places import PROJECT_FILE, Home
 from hfmirror.copying import copy_hashed
 from hfmirror.store import reflink
 
@@ -39,7 +40,9 @@ class Save:
     """One release that a training has asked for. What is None or empty is as the configuration has it.
 
     ``tag`` None: as ``bump``, or the configuration, says. ``series`` is the template of the tags that are pruned once more
-    than ``keep_tags`` are there, such as ``step-{step}``. ``config_file`` and ``folder`` are absolute.
+    than ``keep_tags`` are there, such as ``step-{step}``; a tag of a series that stands for something else already gets a
+    number: ``step-100.2``. ``config_file`` and ``folder`` are absolute; without a ``config_file`` it is the one of the working
+    directory that the save was handed over in.
     """
 
     folder: str  # that a person knows it by
@@ -58,6 +61,8 @@ class Save:
     keep_tags: int | None = None
     config_file: str | None = None
     code: str | None = None  # in the repository whose commit made it, where `folder` is not
+    source_commit: str | None = None  # that commit: another may be checked out by then
+    source_dirty: bool = False
     id: str = ''
     held: str = ''  # the folder with its files
     created: str = ''  # ISO 8601, UTC
@@ -110,9 +115,12 @@ class Spool:
         ``folder.walk`` does, and HfmirrorError when the disk has no room for copies.
         """
         name = outbox.new_id()
-        held = self._place(name, Path(save.folder)) / 'files'
-        save = replace(save, id=name, created=outbox.now(), held=str(held))
+        held = self.root / name / 'files'
         try:
+            held = self._place(name, Path(save.folder)) / 'files'
+            save = replace(
+                save, id=name, created=outbox.now(), held=str(held), config_file=_project_file(save)
+            )
             for part in parts:
                 _hold(part, held / part.into, copies=copies)
             for path, content in (written or {}).items():
@@ -133,7 +141,8 @@ class Spool:
         """Return where to hold files of ``folder``: where links to them can be."""
         own, beside = self.root / name, folder.parent / BESIDE / name
         own.mkdir(parents=True)
-        if own.stat().st_dev == folder.stat().st_dev or not os.access(folder.parent, os.W_OK):
+        near = folder if folder.exists() else folder.parent  # one that was removed, and is held already
+        if own.stat().st_dev == near.stat().st_dev or not os.access(folder.parent, os.W_OK):
             return own
         (own / 'beside').write_text(str(beside))  # for `tidy`, after a kill
         return beside
@@ -146,7 +155,8 @@ class Spool:
     def fail(self, save: Save, why: str) -> Save:
         """Write down why a save could not be released; it goes on waiting."""
         failed = replace(save, attempts=save.attempts + 1, error=why)
-        _write(self.root / save.id / 'save.json', failed)
+        if (self.root / save.id / 'save.json').exists():  # else it was dropped meanwhile
+            _write(self.root / save.id / 'save.json', failed)
         return failed
 
     def finish(self, save: Save, result: Result) -> None:
@@ -176,6 +186,13 @@ class Spool:
             shutil.rmtree(self.root / dropped.id, ignore_errors=True)
         return dropped
 
+    def own(self, folder: Path) -> None:
+        """Turn links to files below ``folder`` into copies: a training is about to write there again."""
+        for save in self.saves():
+            if Path(save.folder).is_relative_to(folder):
+                for path in sorted(Path(save.held).rglob('*')):
+                    _make_own(path, Path(save.held).with_name('own.tmp'))
+
     def tidy(self, now_s: float) -> None:
         """Remove what killed hand-overs left, and results that nobody has read for a day."""
         for path in self.root.glob('[0-9]*'):
@@ -194,6 +211,10 @@ def _hold(part: Part, into: Path, *, copies: bool) -> None:
         path = into / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
         _hold_file(file.source, path, copies=copies)
+    # What brings back files that .gitignore names is in no release itself, and has to do it once more.
+    for name in (out.path for out in found.left_out if out.path.rpartition('/')[2] == '.hfignore'):
+        if (into / name).parent.is_dir():
+            _hold_file(found.root / name, into / name, copies=copies)
 
 
 def _hold_content(path: Path, content: bytes) -> None:
@@ -221,6 +242,22 @@ def _hold_file(source: Path, path: Path, *, copies: bool) -> None:
     if not reflink(source, path):
         with source.open('rb', buffering=0) as reading, path.open('wb', buffering=0) as writing:
             copy_hashed(reading, writing)
+
+
+def _make_own(path: Path, beside: Path) -> None:
+    """Put a copy in the place of a held file that is a link to the training's own; ``beside`` is where it is written."""
+    with suppress(FileNotFoundError):  # released meanwhile
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink == 1:
+            return
+        _hold_file(path, beside, copies=True)
+        os.replace(beside, path)
+
+
+def _project_file(save: Save) -> str | None:
+    """Return the configuration that a save is released by, wherever the process that does it is started."""
+    here = Path(PROJECT_FILE).absolute()
+    return save.config_file or (str(here) if os.path.lexists(here) else None)
 
 
 def _write(path: Path, save: Save) -> None:

@@ -25,10 +25,10 @@ CREATE TABLE IF NOT EXISTS scans (
     rules TEXT, findings TEXT
 ) WITHOUT ROWID;
 """
-_SHAPES = (
-    'SELECT device, inode, size, mtime_ns, sha256, blob, is_text FROM files LIMIT 1',
-    'SELECT device, inode, size, mtime_ns, rules, findings FROM scans LIMIT 1',
-)
+_COLUMNS = {
+    'files': 'device, inode, size, mtime_ns, sha256, blob, is_text',
+    'scans': 'device, inode, size, mtime_ns, rules, findings',
+}
 _SAVE_EVERY_S = 2.0  # a kill loses at most the hashing of the last two seconds
 
 _FINE_STEP_NS = 20_000_000  # kernels stamp files at their tick, 10 ms on the slowest
@@ -91,12 +91,9 @@ class StatCache:
         self._keep('scans', path, stamp, scanned, read_at_ns)
 
     def _below(self, table: str, folder: Path) -> list[tuple[Any, ...]]:
-        prefix = f'{folder}{os.sep}'
-        # A range on the primary key, not LIKE: names may hold % and _, and this uses the index.
         try:
             return self._table.execute(
-                f'SELECT * FROM {table} WHERE path >= ? AND path < ?',
-                (prefix, prefix[:-1] + chr(ord(os.sep) + 1)),
+                f'SELECT * FROM {table} WHERE path >= ? AND path < ?', _range(folder)
             ).fetchall()
         except (
             UnicodeEncodeError
@@ -114,6 +111,22 @@ class StatCache:
             self._table.execute(f'REPLACE INTO {table} VALUES ({", ".join("?" * len(row))})', row)
             if time.monotonic() - self._saved > _SAVE_EVERY_S:
                 self._save()
+
+    def carry(self, folder: Path, to: Path) -> None:
+        """Believe what is known of files below ``folder`` of those of the same names below ``to``, where they are links to them."""
+        start, end = _range(folder)
+        with self._lock, suppress(sqlite3.Error, UnicodeEncodeError):
+            for table, columns in _COLUMNS.items():
+                self._table.execute(
+                    f'REPLACE INTO {table} SELECT ? || substr(path, ?), {columns} FROM {table} WHERE path >= ? AND path < ?',
+                    (str(to), len(str(folder)) + 1, start, end),
+                )
+
+    def forget(self, folder: Path) -> None:
+        """Forget the files below a folder that has gone."""
+        with self._lock, suppress(sqlite3.Error, UnicodeEncodeError):
+            for table in _COLUMNS:
+                self._table.execute(f'DELETE FROM {table} WHERE path >= ? AND path < ?', _range(folder))
 
     def save(self) -> None:
         """Write what is remembered to disk."""
@@ -155,6 +168,14 @@ class CommandCache(StatCache):
         super()._keep(table, path, stamp, values, read_at_ns)
 
 
+def _range(folder: Path) -> tuple[str, str]:
+    """Return where the paths below ``folder`` begin and end in the order of the primary key.
+
+    Not LIKE: names may hold % and _, and this uses the index.
+    """
+    return f'{folder}{os.sep}', f'{folder}{chr(ord(os.sep) + 1)}'
+
+
 def time_step_ns(mtime_ns: int) -> int:
     """Return how far apart two changes must be to show in a file's mtime, judged by one mtime of that file system."""
     return _COARSE_STEP_NS if mtime_ns % 1_000_000_000 == 0 else _FINE_STEP_NS
@@ -175,8 +196,8 @@ def _connect(path: Path) -> sqlite3.Connection:
         table.execute('PRAGMA journal_mode = WAL')
         table.execute('PRAGMA synchronous = NORMAL')
         table.executescript(_SCHEMA)
-        for shape in _SHAPES:
-            table.execute(shape)
+        for name, columns in _COLUMNS.items():
+            table.execute(f'SELECT {columns} FROM {name} LIMIT 1')
     except sqlite3.DatabaseError:
         table.close()
         raise

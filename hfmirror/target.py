@@ -117,7 +117,7 @@ def archive_address(url: str) -> str | None:
     if not colon or scheme.lower() not in ARCHIVES:
         return None
     if scheme.lower() == 'file':
-        return _directory(url)
+        return _directory(url, rest)
     shown = f'--remote {gitcmd.redact(url)}'
     bucket, _, prefix = rest.rstrip('/').partition('/')
     if '@' in bucket:
@@ -135,19 +135,21 @@ def archive_address(url: str) -> str | None:
     return '/'.join([f'{scheme.lower()}://{bucket}', *parts])
 
 
-def _directory(url: str) -> str | None:
-    parts = urlsplit(url)
-    if parts.netloc not in ('', 'localhost'):
+def _directory(url: str, rest: str) -> str | None:
+    host, slash, below = rest.partition('/')
+    if host not in ('', 'localhost'):
         raise errors.UsageError(
-            f'--remote {gitcmd.redact(url)}: names the machine {gitcmd.redact(parts.netloc)!r}. A directory of this machine '
+            f'--remote {gitcmd.redact(url)}: names the machine {host!r}. A directory of this machine '
             'has three slashes: file:///nas/archive.'
         )
-    path = Path(unquote(parts.path)).resolve()
+    path = Path(unquote(slash + below)).resolve()
     is_git = (path / '.git').exists() or ((path / 'HEAD').is_file() and (path / 'refs').is_dir())
     if is_git or path.name.endswith('.git'):
         return None
     if path == Path(path.anchor):
-        raise errors.UsageError(f'--remote {url}: names no directory for an archive. Write file:///nas/archive.')
+        raise errors.UsageError(
+            f'--remote {url}: names no directory for an archive. Write file:///nas/archive.'
+        )
     return path.as_uri()
 
 

@@ -22,7 +22,10 @@ from hfmirror.tree import Entry, Tree, blob_id, not_as
 
 
 class Problem(NamedTuple):
-    """One file that is not as the version has it. ``where``: remote or folder; ``what``: missing, extra or different."""
+    """One file that is not as the version has it. ``where``: remote or folder; ``what``: missing, extra or different.
+
+    Of an archive also a file that the version needs besides its own, ``history/….bundle``.
+    """
 
     path: str
     where: str
@@ -58,6 +61,9 @@ def verify(
     objects = objects_of(repository)
     problems = [Problem(entry.path, 'remote', 'missing') for entry in objects.missing(tree.values())]
     problems += _not_listed(repository, tag, commit, {problem.path for problem in problems})
+    if repository.archive is not None:
+        found = repository.archive.wrong(tag, content=content)
+        problems += [Problem(name, 'remote', what) for name, what in found]
     if content:
         lost = {problem.path for problem in problems}
         problems += _wrong_content(

@@ -5,6 +5,8 @@
 | semantic     | ``v1.2.3``, ``v2.0.0-rc.1+build.5`` | SemVer                                 |
 | timestamp    | ``v20240101-120000``                | the moment it names                    |
 | experiment   | ``exp-baseline-001``                | name of the experiment, then number    |
+| checkpoint   | ``step-500``, ``epoch-3``,          | the step, then the number of the run   |
+|              | ``long-run-step-100.2``             | that got to it once more, then name    |
 
 Every other tag is left alone: it is listed by its date and never taken for a version.
 """
@@ -24,10 +26,10 @@ from hfmirror.errors import ConfigError, ConflictError, UsageError
 if TYPE_CHECKING:
     from semver import Version as SemVer
 
-Kind = Literal['semantic', 'timestamp', 'experiment']
+Kind = Literal['semantic', 'timestamp', 'experiment', 'checkpoint']
 Level = Literal['major', 'minor', 'patch']
 
-KINDS: tuple[Kind, ...] = ('semantic', 'timestamp', 'experiment')
+KINDS: tuple[Kind, ...] = ('semantic', 'timestamp', 'experiment', 'checkpoint')
 
 # How one identifier compares: a number, then a word, then (rank 2) the end of a release without pre-release.
 _Part = tuple[int, int, str]
@@ -39,6 +41,9 @@ _TIMESTAMP = re.compile(
     r'\D*(\d{4})[-_.]?(\d\d)[-_.]?(\d\d)(?:[-_.T]?(\d\d)[-_.]?(\d\d)(?:[-_.]?(\d\d))?)?Z?', re.ASCII
 )
 _EXPERIMENT = re.compile(r'exp-(.+)-(\d{3,18})', re.ASCII)
+_CHECKPOINT = re.compile(
+    r'((?:[^\s/]+[-_.])?(?:step|epoch|iter|checkpoint|global_step))[-_]?(\d{1,18})(?:\.(\d{1,18}))?', re.ASCII
+)
 _LONGEST = 240  # bytes of one part of a name: git keeps it in a file, and needs room for '.lock'
 
 
@@ -70,7 +75,8 @@ def parse(name: str, *, prefix: str = 'v') -> Version | None:
     """
     if len(name) > 255:
         return None
-    return _experiment(name) or _semantic(name, prefix) or _timestamp(name)
+    # Before timestamps: step-20240101 is a step.
+    return _experiment(name) or _semantic(name, prefix) or _checkpoint(name) or _timestamp(name)
 
 
 def _semantic(name: str, prefix: str) -> Version | None:
@@ -117,6 +123,13 @@ def _experiment(name: str) -> Version | None:
     return Version('experiment', name, (0, (), ((1, 0, match[1]), (0, int(match[2]), '')), name))
 
 
+def _checkpoint(name: str) -> Version | None:
+    match = _CHECKPOINT.fullmatch(name)
+    if match is None:
+        return None
+    return Version('checkpoint', name, (-1, (int(match[2]), int(match[3] or 0)), ((1, 0, match[1]),), name))
+
+
 def newest_first(infos: Iterable[VersionInfo], *, prefix: str = 'v') -> list[VersionInfo]:
     """Return ``infos`` by date, newest first; what was tagged in the same second by version, highest first.
 
@@ -125,7 +138,7 @@ def newest_first(infos: Iterable[VersionInfo], *, prefix: str = 'v') -> list[Ver
 
     def key(info: VersionInfo) -> tuple[int, _Order]:
         version = parse(info.name, prefix=prefix)
-        order = (-1, (), (), info.name) if version is None else version.order
+        order = (-2, (), (), info.name) if version is None else version.order
         return int(info.date.timestamp()), order
 
     return sorted(infos, key=key, reverse=True)
@@ -138,6 +151,7 @@ def latest(names: Iterable[str], *, prefix: str = 'v') -> str | None:
     2. The highest pre-release
     3. The newest timestamp
     4. The last experiment, by name and number
+    5. The checkpoint with the highest step
     """
     versions = _parsed(names, prefix)
     releases = [version for version in versions if version.kind == 'semantic' and not _is_prerelease(version)]

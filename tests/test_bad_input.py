@@ -142,11 +142,10 @@ def test_a_folder_with_nothing_to_release_says_what_is_left_out(mirror, tmp_path
     assert 'hf_secret' not in done.err
 
 
-def test_a_folder_that_is_a_file_is_a_usage_error(mirror, tmp_path):
+def test_choosing_among_a_single_file_is_a_usage_error(mirror, tmp_path):
     (tmp_path / 'model.bin').write_bytes(b'\0')
-    refused(
-        mirror, tmp_path / 'model.bin', code=2, says=['model.bin', 'a file, not a folder', 'Name the folder']
-    )
+    done = mirror.push(tmp_path / 'model.bin', '--include', '*.bin', code=2)
+    assert 'model.bin: a file;' in done.err
 
 
 def without_the_right_to_read_everything():

@@ -353,10 +353,6 @@ VALUES = [
         "2: huggingface.layout.path_in_repo: '../x' is no folder inside the repository. Use one such as 'v2/checkpoints'.",
     ),
     (
-        'hooks: {on: [push], folder: x}',
-        '2: huggingface.hooks.on: this version of hfmirror installs no hooks, so nothing would be released. Leave it out.',
-    ),
-    (
         'hooks: {on: [pull], folder: x}',
         "2: huggingface.hooks.on[0]: 'pull' is here; expected commit, tag or push.",
     ),

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hfmirror.errors import SourceError, UsageError
-from hfmirror.folder import LeftOut, walk
+from hfmirror.errors import SourceChanged, SourceError, UsageError
+from hfmirror.folder import LeftOut, alone, walk, walk_again
 
 
 def put(root, *paths, content='x'):
@@ -491,3 +491,37 @@ def test_half_files_of_a_pull_are_left_out(tmp_path):
     assert found.left_out == [
         LeftOut('.model.bin.0123456789ab.part', 'half of a file that a pull was fetching')
     ]
+
+
+# -- a single file
+
+
+def test_a_single_file_is_found_under_its_own_name(tmp_path):
+    (tmp_path / 'results.json').write_text('{}')
+    found = alone(tmp_path / 'results.json')
+    assert [file.path for file in found.files] == ['results.json']
+    assert (found.root, found.file) == (tmp_path, tmp_path / 'results.json')
+
+
+def test_a_single_file_that_was_written_again_is_found_again(tmp_path):
+    path = tmp_path / 'results.json'
+    path.write_text('{}')
+    found = alone(path)
+    path.write_text('{"a": 1}')
+    assert walk_again(found).files[0].stat.st_size == 8
+
+
+def test_a_single_file_that_vanishes_has_changed(tmp_path):
+    path = tmp_path / 'results.json'
+    path.write_text('{}')
+    found = alone(path)
+    path.unlink()
+    with pytest.raises(SourceChanged, match='vanished'):
+        walk_again(found)
+
+
+def test_a_single_file_whose_name_cannot_be_released_is_refused(tmp_path):
+    path = tmp_path / 'a\nb.json'
+    path.write_text('{}')
+    with pytest.raises(SourceError, match='control character'):
+        alone(path)

@@ -27,7 +27,7 @@ LAYERS = (
     '__main__ main',
     'commands',
     'integrations',
-    'manager features experiments training checkpoints hooks running preflight watching adopting',
+    'manager features experiments training checkpoints hooks running preflight watching adopting rebuilding',
     'sender',
     'publishing preview pruning',
     'place release standing underway outcome hubcache pulling verifying notify notices server',
@@ -248,21 +248,30 @@ def _seconds(*args):
 # -- words that must stay true
 
 
+def command_of(name):
+    return import_module(f'hfmirror.commands.{name.replace("-", "_")}').command
+
+
+def each(name):
+    """Return [(its words, the command)] of a command; of a group, of those in it."""
+    inside = getattr(command_of(name), 'commands', None) or {}
+    return [(f'{name} {sub}', command) for sub, command in inside.items()] or [(name, command_of(name))]
+
+
 @pytest.mark.parametrize('name', COMMANDS)
 def test_every_command_has_help_with_an_example(name):
-    command = import_module(f'hfmirror.commands.{name.replace("-", "_")}').command
-    with click.Context(command, info_name=name) as context:
-        text = command.get_help(context)
-    assert f'\n  hfmirror {name}' in text
-    assert command.short_help.rstrip('.') == COMMANDS[name].rstrip('.')
+    for words, command in [(name, command_of(name)), *each(name)]:
+        with click.Context(command, info_name=words) as context:
+            assert f'\n  hfmirror {words}' in command.get_help(context)
+    assert command_of(name).short_help.rstrip('.') == COMMANDS[name].rstrip('.')
 
 
 @pytest.mark.parametrize('name', COMMANDS)
 def test_every_option_has_help(name):
-    command = import_module(f'hfmirror.commands.{name.replace("-", "_")}').command
-    assert [
-        option.name for option in command.params if isinstance(option, click.Option) and not option.help
-    ] == []
+    options = [
+        option for _, command in each(name) for option in command.params if isinstance(option, click.Option)
+    ]
+    assert [option.name for option in options if not option.help] == []
 
 
 @pytest.mark.parametrize('name', COMMANDS)
@@ -272,8 +281,8 @@ def test_every_command_is_in_the_readme(name):
 
 @pytest.mark.parametrize('name', COMMANDS)
 def test_every_command_prints_json(name):
-    command = import_module(f'hfmirror.commands.{name.replace("-", "_")}').command
-    assert '--json' in {opt for option in command.params for opt in option.opts}
+    for words, command in each(name):
+        assert '--json' in {opt for option in command.params for opt in option.opts}, words
 
 
 def test_every_module_of_commands_is_a_command():

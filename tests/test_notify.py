@@ -13,81 +13,26 @@ import threading
 import time
 from contextlib import contextmanager
 from email import message_from_bytes, policy
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from hfmirror import errors, notify, target
 from hfmirror.config import mailserver
-from hfmirror.config.config import Config
 from hfmirror.config.loading import inspect
-from hfmirror.outcome import Release, Unreleased
-from hfmirror.tree import Changes, Entry
+from hfmirror.outcome import Unreleased
+from tests.support.webhook import HUB, NOBODY, RELEASE, configure, configured, running_webhook
 
 # apprise 2.2 imports a module that Python 3.13 no longer has; it is ready for that.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 
-HUB = target.hub('https://hub.example.org', 'me/tiny-model')
-NEW = Entry('model.bin', 'a' * 64, 1000, is_lfs=True)
-OLD = Entry('model.bin', 'b' * 64, 1000, is_lfs=True)
-RELEASE = Release(
-    HUB,
-    'v1.2.0',
-    'c' * 40,
-    'pushed',
-    Changes([NEW, NEW], [(OLD, NEW)], []),
-    90_900_000,
-    12,
-    None,
-    {'accuracy': 0.91},
-)
 TOKEN = 'hf_' + ''.join(random.Random(7).choices(string.ascii_letters, k=34))
-NOBODY = 'http://127.0.0.1:1/hook'
-
-
-class Webhook:
-    """Keeps what is posted to it; answers with ``status`` and ``headers`` after ``delay_s``."""
-
-    def __init__(self):
-        self.got, self.status, self.headers, self.delay_s = [], 204, {}, 0.0
-        self.gone = threading.Event()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers['Content-Length']))
-                outer.got.append((self.path, dict(self.headers), json.loads(body)))
-                outer.gone.wait(outer.delay_s)
-                self.send_response(outer.status)
-                for name, value in outer.headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
-
-            def do_GET(self):
-                outer.got.append(('GET', {}, {}))
-
-            def log_message(self, *args):
-                pass
-
-        self.server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-        self.url = f'http://127.0.0.1:{self.server.server_port}/hook'
-
-    @property
-    def events(self):
-        return [event for _, _, event in self.got]
 
 
 @pytest.fixture
 def webhook():
-    made = Webhook()
-    thread = threading.Thread(target=made.server.serve_forever, kwargs={'poll_interval': 0.02})
-    thread.start()
-    yield made
-    made.gone.set()
-    made.server.shutdown()
-    made.server.server_close()
-    thread.join()
+    with running_webhook() as made:
+        yield made
 
 
 @pytest.fixture
@@ -114,15 +59,6 @@ def post():
     controller.stop()
 
 
-def configured(email='me@example.org', **notifications):
-    return Config.model_validate(
-        {
-            'user': {'email': email},
-            'notifications': {'enabled': True, 'timeout': 5, **notifications},
-        }
-    )
-
-
 def tell_hook(webhook, *releases, seconds=12.34, url=None, **given):
     notify.tell(configured(webhook_url=url or webhook.url, **given), releases, seconds=seconds)
 
@@ -146,6 +82,7 @@ def test_a_release_is_told(webhook):
     tell_hook(webhook, RELEASE)
     (event,) = webhook.events
     assert event.pop('date').endswith('+00:00')
+    assert re.fullmatch(r'\d{20}-[0-9a-f]{6}', event.pop('id'))
     assert event == {
         'event': 'released',
         'text': 'me/tiny-model on hub: v1.2.0 is released',
@@ -296,19 +233,22 @@ def test_webhook_and_mail_are_told_at_the_same_time(webhook, post):
     assert len(post.mails) == 1
 
 
-@pytest.mark.parametrize('status', [400, 404, 500, 503])
-def test_a_webhook_that_refuses_is_one_line_of_warning(webhook, capsys, status):
+LATER = "; 1 notification will be told with the next push from here, or 'hfmirror resume'"
+
+
+@pytest.mark.parametrize(('status', 'more'), [(400, ''), (404, ''), (429, LATER), (500, LATER), (503, LATER)])
+def test_a_webhook_that_refuses_is_one_line_of_warning(webhook, capsys, status, more):
     webhook.status = status
     tell_hook(webhook, RELEASE)
     assert capsys.readouterr().err == (
-        f'warning: notifications: http://127.0.0.1/… was not told: it answered HTTP {status}\n'
+        f'warning: notifications: http://127.0.0.1/… was not told: it answered HTTP {status}{more}\n'
     )
 
 
 def test_a_host_that_is_not_there_is_one_line_of_warning(capsys):
     notify.tell(configured(webhook_url=NOBODY), [RELEASE], seconds=1)
     assert capsys.readouterr().err == (
-        'warning: notifications: http://127.0.0.1/… was not told: Connection refused\n'
+        f'warning: notifications: http://127.0.0.1/… was not told: Connection refused{LATER}\n'
     )
 
 
@@ -502,11 +442,6 @@ def test_nothing_is_written_to_the_home(post, tmp_path):
 
 
 # -- with a push
-
-
-def configure(tmp_path, url, more=''):
-    text = f'huggingface:\n  notifications: {{enabled: true, webhook_url: "{url}"}}\n{more}'
-    (tmp_path / 'config.yaml').write_text(text)
 
 
 def test_a_push_tells_what_it_made(mirror, folder, webhook, tmp_path):

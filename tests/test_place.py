@@ -294,3 +294,42 @@ def test_a_memory_with_other_values_than_text_is_as_good_as_none():
     rows = {str(Path.cwd()): {**json.loads(path.read_text())[os.getcwd()], 'repo_id': ['me/x']}}
     path.write_text(json.dumps(rows))
     assert place.remembered(Place(), None, Config(), home()) is None
+
+
+# -- archives, each of which has many repositories
+
+
+def test_a_repository_in_an_archive_is_called_as_in_the_local_hub():
+    assert targets('s3://bucket/x')[0].git_url == 's3://bucket/x/models/local/My-Model'
+    assert targets('s3://bucket/x', config=ADA)[0].repo_id == 'ada/My-Model'
+    assert targets('s3://bucket/x', config=NAMED)[0].repo_id == 'me/configured'
+    assert (
+        targets('s3://bucket/x', repo='me/x', repo_type='dataset')[0].git_url == 's3://bucket/x/datasets/me/x'
+    )
+
+
+def test_the_owner_of_a_token_is_no_part_of_a_name_in_an_archive():
+    token = Token('hf_x', 'HF_TOKEN', 'https://huggingface.co')
+    assert targets('s3://bucket/x', token=token)[0].repo_id == 'local/My-Model'
+
+
+def test_an_archive_is_a_target_once_however_it_is_written():
+    assert len(targets('s3://bucket/x', 's3://bucket/x/', repo='me/x')) == 1
+
+
+def test_an_archive_alone_does_not_say_which_repository():
+    with pytest.raises(UsageError, match='which repository'):
+        target('s3://bucket/x')
+
+
+@pytest.mark.parametrize('remote', [None, 's3://bucket/x', 's3://bucket/x/'])
+def test_what_was_pushed_to_an_archive_from_here_is_remembered(remote):
+    (pushed,) = targets('s3://bucket/x', repo='me/x')
+    place.remember(pushed, home())
+    assert target(remote) == pushed
+
+
+def test_what_was_pushed_to_another_archive_is_not_meant():
+    place.remember(targets('s3://bucket/x', repo='me/x')[0], home())
+    with pytest.raises(UsageError, match='which repository'):
+        target('s3://bucket/y')

@@ -12,7 +12,7 @@ import pytest
 
 TESTS = Path(__file__).parent
 PAGE = (TESTS.parent / 'docs' / 'requirements.md').read_text('utf-8')
-GUIDES = ('training', 'features', 'checkpoints')
+GUIDES = ('training', 'features', 'checkpoints', 'trainer', 'jobs')
 
 
 class Row(NamedTuple):
@@ -63,13 +63,15 @@ def ids(row):
     return row.words[:40]
 
 
-def test_the_page_has_the_three_guides():
+def test_the_page_has_the_five_guides():
     assert re.findall('^## (.+)$', PAGE, re.MULTILINE) == [
         'The training workflow guide',
         'The feature upload guide',
         'The checkpoint guide',
+        'The training job guide',
+        'The results guide',
     ]
-    assert len(ROWS) > 120
+    assert len(ROWS) > 210
 
 
 def test_a_row_without_a_test_says_why():

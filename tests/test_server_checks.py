@@ -162,6 +162,12 @@ def test_broken_yaml_is_an_error_with_its_line():
     assert [fault.partition(':')[0] for fault in report.errors] == ['line 3']
 
 
+def test_keys_that_nobody_reads_are_not_warned_about():
+    """The card that TRL writes has both."""
+    report = card_report(card('license: mit\nmodel_name: my-model\nlicence: license'), 'model')
+    assert report == CardReport([], [])
+
+
 def test_what_is_not_said_is_not_warned_about():
     assert card_report(card('pipeline_tag: text-generation'), 'model').warnings == []
 

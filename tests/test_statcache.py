@@ -60,6 +60,25 @@ def test_only_files_below_the_folder_are_told(cache, tmp_path):
     assert list(cache.known(tmp_path / 'x')) == [str(inside)]
 
 
+def test_what_is_known_of_files_is_carried_to_links_of_them(cache, tmp_path):
+    path = touch(tmp_path / 'x' / 'deep' / 'a')
+    stamp = remember(cache, path)
+    cache.remember_scan(path, stamp, Scanned('r', '[]'), read_at_ns=stamp.mtime_ns + 10_000_000_000)
+    cache.carry(tmp_path / 'x', tmp_path / 'held')
+    held = str(tmp_path / 'held' / 'deep' / 'a')
+    assert cache.known(tmp_path / 'held') == {held: (stamp, KNOWN)}
+    assert cache.scanned(tmp_path / 'held') == {held: (stamp, Scanned('r', '[]'))}
+    assert list(cache.known(tmp_path / 'x')) == [str(path)]
+
+
+def test_a_folder_that_has_gone_is_forgotten_alone(cache, tmp_path):
+    for name in ('x/a', 'x/deep/b', 'xy/a'):
+        remember(cache, touch(tmp_path / name))
+    cache.forget(tmp_path / 'x')
+    assert cache.known(tmp_path / 'x') == {}
+    assert len(cache.known(tmp_path / 'xy')) == 1
+
+
 @pytest.mark.parametrize('name', ["quo'te", 'per%cent', 'under_score', 'ünï', 'a b', 'new\nline', '"'])
 def test_odd_names_are_kept(cache, tmp_path, name):
     path = touch(tmp_path / 'x' / name)

@@ -11,6 +11,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from hfmirror import target
 from hfmirror.errors import UsageError
+from tests.support.mirror import git
 
 
 @pytest.mark.parametrize(
@@ -271,3 +272,91 @@ def test_a_slug_can_be_a_name(text, expected):
 )
 def test_the_name_comes_from_the_end_of_the_address(url, expected):
     assert target.repo_id_of_url(url) == expected
+
+
+# -- archives
+
+
+@pytest.mark.parametrize(
+    ('url', 'root'),
+    [
+        ('s3://bucket', 's3://bucket'),
+        ('s3://bucket/', 's3://bucket'),
+        ('S3://my-bucket.name/some/prefix/', 's3://my-bucket.name/some/prefix'),
+        ('gs://bucket/a b', 'gs://bucket/a b'),
+        ('file:///nas/archive/', 'file:///nas/archive'),
+        ('file:///nas/x/../archive', 'file:///nas/archive'),
+        ('file:///nas/a%20b', 'file:///nas/a%20b'),
+        ('file://localhost/nas', 'file:///nas'),
+    ],
+)
+def test_an_archive_has_one_address(url, root):
+    assert target.archive_address(url) == root
+
+
+@pytest.mark.parametrize(
+    'url',
+    ['hub', 'local', './x', '/x', 'https://example.org/me/x.git', 'git@example.org:me/x', 'file:///x/y.git'],
+)
+def test_what_git_can_use_is_no_archive(url):
+    assert target.archive_address(url) is None
+
+
+def test_a_directory_with_a_git_repository_is_that(tmp_path):
+    git('init', '-q', '--bare', tmp_path / 'bare')
+    git('init', '-q', tmp_path / 'work')
+    assert target.archive_address((tmp_path / 'bare').as_uri()) is None
+    assert target.archive_address((tmp_path / 'work').as_uri()) is None
+    (tmp_path / 'other' / 'objects').mkdir(parents=True)
+    assert target.archive_address((tmp_path / 'other').as_uri()) is not None
+
+
+@pytest.mark.parametrize(
+    'url',
+    [
+        's3://',
+        's3:///prefix',
+        's3://x',
+        's3://bucket/../other',
+        's3://bucket/a//b',
+        's3://bucket/./b',
+        's3://bucket?versions',
+        's3://bucket/a?b',
+        's3://bucket/a#b',
+        's3://bucket/a\nb',
+        's3://-bucket',
+        's3://key:secretsecret@bucket',
+        'gs://token@bucket/x',
+        'file://nas/archive',
+        'file:///',
+        'file://[::1/x',
+    ],
+)
+def test_an_address_that_names_no_archive_is_refused(url):
+    with pytest.raises(UsageError, match='--remote') as failure:
+        target.archive_address(url)
+    assert 'secretsecret' not in str(failure.value)
+
+
+def test_a_repository_in_an_archive_has_a_folder_of_its_own():
+    made = target.archived('s3://bucket/x', 'me/bert', repo_type='dataset')
+    assert made.git_url == made.url == 's3://bucket/x/datasets/me/bert'
+    assert made.archive and made.path is None and made.endpoint is None and made.clone_url is None
+    assert str(made) == 'me/bert on s3://bucket/x'
+    others = [
+        target.archived('s3://bucket/x', 'me/bert'),
+        target.archived('s3://bucket/y', 'me/bert', repo_type='dataset'),
+        target.archived('gs://bucket/x', 'me/bert', repo_type='dataset'),
+    ]
+    assert len({made.slug, *(other.slug for other in others)}) == 4
+
+
+@pytest.mark.parametrize('url', ['hub', 'https://example.org/x.git', '/x', 'ssh://git@example.org/x'])
+def test_other_targets_are_no_archives(url):
+    made = target.hub('https://huggingface.co', 'me/x') if url == 'hub' else target.at_url(url, 'me/x')
+    assert not made.archive
+
+
+def test_git_gets_no_address_of_a_bucket():
+    with pytest.raises(UsageError, match='s3://BUCKET'):
+        target.git_address('s3://bucket/x')

@@ -31,6 +31,20 @@ def names(infos):
         ('run-2024-02-29T23.59.58', 'timestamp'),
         ('exp-baseline-001', 'experiment'),
         ('exp-a-b-1000', 'experiment'),
+        ('step-500', 'checkpoint'),
+        ('epoch-3', 'checkpoint'),
+        ('checkpoint-500', 'checkpoint'),
+        ('long-run-step-500', 'checkpoint'),
+        ('step-100.2', 'checkpoint'),
+        ('global_step500', 'checkpoint'),
+        ('step-20240101', 'checkpoint'),
+        ('step-20240101-120000', 'timestamp'),
+        ('exp-step-500', 'experiment'),
+        ('misstep-500', None),
+        ('step-', None),
+        ('step-1.2.3', None),
+        ('a/step-5', None),
+        ('step-٣', None),
         ('v1.2', None),
         ('v01.2.3', None),
         ('docs-v9.9.9', None),
@@ -341,3 +355,31 @@ def test_message_shows_no_control_characters():
 def test_semver_is_imported_only_when_it_is_needed():
     code = "import sys, hfmirror.versions; sys.exit('semver' in sys.modules)"
     assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
+
+
+# -- checkpoints
+
+
+def test_checkpoints_are_ordered_by_their_step():
+    ordered = ['step-99', 'step-100', 'step-100.2', 'step-100.10', 'step-500', 'step-1000']
+    shuffled = random.Random(7).sample(ordered, len(ordered))
+    assert sorted(shuffled, key=lambda name: versions.parse(name).order) == ordered
+
+
+@pytest.mark.parametrize(
+    ('tags', 'expected'),
+    [
+        (['step-9', 'step-10', 'step-10.2', 'step-2'], 'step-10.2'),
+        (['step-500', 'exp-baseline-001'], 'exp-baseline-001'),
+        (['step-500', 'v20240101-120000'], 'v20240101-120000'),
+        (['step-500', 'v0.1.0'], 'v0.1.0'),
+        (['nightly', 'epoch-1'], 'epoch-1'),
+    ],
+)
+def test_a_checkpoint_is_the_latest_only_where_there_is_no_other_version(tags, expected):
+    assert versions.latest(tags) == expected
+
+
+def test_tags_that_are_no_version_come_after_checkpoints_of_their_second():
+    tags = [info('zebra'), info('step-1'), info('step-2'), info('exp-a-001')]
+    assert names(versions.newest_first(tags)) == ['exp-a-001', 'step-2', 'step-1', 'zebra']

@@ -118,8 +118,24 @@ def _remote(given: Mapping[str, Any], folder: Path | None) -> Check:
         return _on_hub(located)
     if target.remote == 'local' and target.path is not None and not target.path.exists():
         return Check('remote', True, f'{target}: will be created by the first push')
+    if target.archive:
+        return _on_archive(located)
     found = refs.ls_remote(target)
     return Check('remote', True, f'{target}: reachable, {output.count(len(found.tags), "tag")}')
+
+
+def _on_archive(located: options.Located) -> Check:
+    from hfmirror.clone import opened
+
+    target = located.target
+    with opened(target, located.home) as repository:
+        found = repository.remote_refs()
+    state = (
+        f'reachable, {output.count(len(found.tags), "tag")}'
+        if found.head
+        else 'will be made by the first push'
+    )
+    return Check('remote', True, f'{target}: {state}')
 
 
 def _asked(token: Token) -> Mapping[str, Any]:

@@ -31,6 +31,10 @@ def list_versions(
             )
         return refs.tags_in(target.path, prefix=prefix)
     with opened(target, home, token) as repository:
+        if repository.archive is not None and repository.archive.refresh() is None:
+            raise errors.NotFoundError(
+                f'{target}: no such repository ({target.url}). Push to it first, or name another with --repo.'
+            )
         return repository.versions(repository.remote_refs(), prefix=prefix)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import getpass
+import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 import click
 
@@ -33,6 +34,25 @@ def _together(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
+class Duration(click.ParamType[float]):
+    """Seconds, as people write them: ``90``, ``90s``, ``30m``, ``1h30m``."""
+
+    name = 'duration'
+    _UNITS: ClassVar[dict[str, int]] = {'s': 1, 'm': 60, 'h': 3600, 'd': 24 * 3600}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, int | float):
+            return float(value)
+        parts = re.findall(r'(\d{1,9}(?:\.\d{1,3})?)([smhd]?)', value)
+        if (
+            not value
+            or ''.join(map(''.join, parts)) != value
+            or (len(parts) > 1 and not all(u for _, u in parts))
+        ):
+            self.fail(f'{value!r} is no duration. Write 90s, 30m or 1h30m.', param, ctx)
+        return sum(float(number) * self._UNITS[unit or 's'] for number, unit in parts)
+
+
 repo: Callable[[F], F] = click.option('--repo', metavar='NAMESPACE/NAME', help='The repository.')
 repo_type: Callable[[F], F] = click.option(
     '--repo-type', type=click.Choice(REPO_TYPES), default='model', show_default=True, help='What it holds.'
@@ -40,7 +60,11 @@ repo_type: Callable[[F], F] = click.option(
 branch: Callable[[F], F] = click.option(
     '--branch', help='The branch.  [default: settings.default_branch, else main]'
 )
-remote: Callable[[F], F] = click.option('--remote', metavar='hub|local|URL', help='Where the repository is.')
+remote: Callable[[F], F] = click.option(
+    '--remote',
+    metavar='hub|local|URL',
+    help='Where the repository is; s3://…, gs://… and file://… are archives.',
+)
 config: Callable[[F], F] = click.option(
     '-c',
     '--config',
@@ -58,7 +82,11 @@ verbose: Callable[[F], F] = click.option('-v', '--verbose', is_flag=True, help='
 
 
 remotes: Callable[[F], F] = click.option(
-    '--remote', 'remotes', multiple=True, metavar='hub|local|URL', help='Where to; can be given again.'
+    '--remote',
+    'remotes',
+    multiple=True,
+    metavar='hub|local|URL',
+    help='Where to; can be given again. s3://…, gs://… and file://… are archives.',
 )
 _private: Callable[[F], F] = click.option(
     '--private/--public',

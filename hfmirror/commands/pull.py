@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from hfmirror.hubcache import HubCache
     from hfmirror.pulling import Found
 
+_CHECKPOINT = 'latest-checkpoint'
+
 
 class Pulled(NamedTuple):
     """What a pull did. ``size`` bytes came for ``fetched`` files; ``kept`` were on this machine already.
@@ -95,18 +97,28 @@ def command(
 ) -> None:
     """Bring the files of VERSION, or of the latest one, into a folder. Run it again to go on after an interruption.
 
+    The version latest-checkpoint is the newest one that a training can go on from; it goes to ./checkpoint-STEP.
+
     \b
     hfmirror pull v1.0.0 --to ./model
     hfmirror pull latest --to ./model --path tokenizer.json
     hfmirror pull v1.0.0 --to-cache
+    hfmirror pull latest-checkpoint
     """
     output.configure(verbose=verbose)
-    if to is None and not to_cache:
+    if version == _CHECKPOINT and (to_cache or path):
+        raise errors.UsageError(
+            f'{_CHECKPOINT}: is brought into a folder, as a whole. Leave out --to-cache and --path.'
+        )
+    if to is None and not to_cache and version != _CHECKPOINT:
         raise errors.UsageError(
             "where to? Give --to DIR, or --to-cache for huggingface_hub's cache, or both."
         )
     located = options.locate(given)
-    done = _pulled(located, version, path=path, to=to, to_cache=to_cache, force=force)
+    if version == _CHECKPOINT:
+        done = _pulled_checkpoint(located, to, force=force)
+    else:
+        done = _pulled(located, version, path=path, to=to, to_cache=to_cache, force=force)
     target = located.target
     if as_json:
         output.document({'target': str(target), **done._asdict()})
@@ -139,6 +151,26 @@ def _pulled(
             retry=retry_of(config),
             cache_dir=cache_dir,
         )
+
+
+def _pulled_checkpoint(located: Located, to: Path | None, *, force: bool) -> Pulled:
+    """Find the newest checkpoint that a training can go on from, and pull it as a Trainer wants it."""
+    from hfmirror import gitcmd
+    from hfmirror.clone import opened
+    from hfmirror.integrations.latest import find_checkpoint
+    from hfmirror.naming import tag_prefix
+    from hfmirror.underway import retry_of
+
+    target, config, home, token = located
+    gitcmd.require_tools()
+    with opened(target, home, token) as repository:
+        newest = find_checkpoint(repository, prefix=tag_prefix(config))
+        folder = to or Path('checkpoint' if newest.step is None else f'checkpoint-{newest.step}')
+        done = pull(
+            repository, newest.found, home, to=folder, cache=None, force=force, retry=retry_of(config)
+        )
+    use = f'trainer.train(resume_from_checkpoint={str(folder)!r})' if newest.of_trainer else None
+    return done._replace(python=use)
 
 
 def _said(done: Pulled) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hfmirror.clone import Clone
     from hfmirror.config.config import Config
     from hfmirror.config.places import Home
+    from hfmirror.notices import Notice
     from hfmirror.outbox import Entry, Outbox
     from hfmirror.target import Target
 
@@ -95,9 +96,14 @@ def _row(
 
 
 def drop(identifier: str, home: Home) -> str:
-    """Forget one waiting release and its objects; returns its name. Raises NotFoundError when none has that id."""
+    """Forget one waiting release and its objects, or a save or notification; returns its name.
+
+    Raises NotFoundError when none has that id.
+    """
     from hfmirror import outbox
     from hfmirror.clone import opened
+    from hfmirror.notices import Notices
+    from hfmirror.spool import Spool
 
     for target, entries in outbox.waiting(home.outbox):
         for entry in entries:
@@ -107,6 +113,12 @@ def drop(identifier: str, home: Home) -> str:
                     box.remove(entry)
                 _warn_of_those_on_top(entry, [later for later in entries if later.id > entry.id])
                 return f'{target}: {entry.name}'
+    notice = next((one for one in Notices(home).waiting() if one.id == identifier), None)
+    if notice is not None:
+        Notices(home).remove(notice)
+        return f'the notification of {notice.event.get("repo")}'
+    if (save := Spool(home).drop(identifier)) is not None:
+        return f'{save.folder}: {save.name}'
     raise errors.NotFoundError(f"{identifier}: no waiting release has this id. 'hfmirror status' shows them.")
 
 
@@ -135,7 +147,7 @@ def command(
     verbose: bool,
     **given: Any,
 ) -> None:
-    """Send the releases that wait, oldest first.
+    """Send the releases that wait, oldest first, and tell what could not be told to the webhook.
 
     \b
     hfmirror resume
@@ -147,6 +159,7 @@ def command(
     if dropped:
         output.say(f'{drop(dropped, home())} will not be sent')
         return
+    waiting = len(_notices(home()))
     rows = _saves(home())
     if not only_saves:
         rows += resume(
@@ -158,9 +171,19 @@ def command(
         name = row['version'] or (row['commit'] or '')[:10]
         if row['status'] == 'pushed' and not as_json:
             output.data(f'{row["target"]}: {name} pushed and proven')
-    if not rows:
+    told = waiting - len(_notices(home()))
+    if told > 0:
+        output.say(f'{output.count(told, "notification")} told')
+    if not (rows or waiting):
         output.say('nothing waits')
     _finish([row for row in rows if row['status'] != 'pushed'], len(rows))
+
+
+def _notices(to: Home) -> list[Notice]:
+    """Return the notifications that are told from the working directory, and wait."""
+    from hfmirror.notices import Notices
+
+    return [notice for notice in Notices(to).waiting() if notice.project == str(Path.cwd())]
 
 
 def _saves(to: Home) -> list[dict[str, Any]]:

@@ -153,11 +153,10 @@ class Gates(Section):
 
 
 class Hooks(Section):
-    on: list[
-        Literal['commit', 'tag', 'push']
-    ] = []  # nothing yet: this version installs no hooks, and refuses to be asked for them
-    folder: str | None = None  # the folder of the model that a sync without one publishes
-    background: bool = True  # nothing yet, as hooks.on
+    # What 'hooks install' without --on installs hooks for; empty: commit.
+    on: list[Literal['commit', 'tag', 'push']] = []
+    folder: str | None = None  # what a git hook releases (None: outputs), and a sync without a folder
+    background: bool = True  # whether a git hook lets git go on while it releases
 
 
 class Layout(Section):

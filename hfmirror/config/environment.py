@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Mapping
 from functools import cache
@@ -14,6 +15,9 @@ from hfmirror import errors, output
 
 DOTENV = Path('.env')
 
+# PWD alone is the working directory.
+_SECRET = re.compile(r'(?:^|_)(?:TOKEN|SECRET|PASSWORD|PASSWD|(?<=_)PWD|KEY|CREDENTIALS?)(?:_|$)', re.I)
+_SECRET_MIN = 8  # characters; what is shorter may be any word
 _FILE_MAX = 1024 * 1024  # bytes of a .env or of a file of tokens
 
 
@@ -27,6 +31,14 @@ class Variables(NamedTuple):
 def variables() -> Variables:
     """Return the variables of the environment."""
     return Variables('', dict(os.environ))
+
+
+def secrets() -> list[str]:
+    """Return what variables hold whose names say that it is secret, longest first: no log may show it."""
+    found = [
+        value for name, value in os.environ.items() if _SECRET.search(name) and len(value) >= _SECRET_MIN
+    ]
+    return sorted(found, key=len, reverse=True)
 
 
 def own_dotenv() -> Path | None:

@@ -296,11 +296,6 @@ def _together(config: Config, given: Given, refused: Collection[str]) -> Iterato
     if not config.upload_items:
         yield ('upload_items',), 'nothing would be uploaded. Name model, config or results.'
     yield from _notifications(config, refused)
-    if config.hooks.on:
-        yield (
-            ('hooks', 'on'),
-            'this version of hfmirror installs no hooks, so nothing would be released. Leave it out.',
-        )
     if config.hooks.folder and _is_inside(config.backup.local_backup_dir, config.hooks.folder):
         yield (
             ('backup', 'local_backup_dir'),

@@ -19,7 +19,7 @@ from hfmirror.config.given import Given, Origin, Problem, leaves, problem, repla
 from hfmirror.config.keys import keys
 
 _BEGINNING = 'HFMIRROR_'
-_NO_KEYS = {'HFMIRROR_HOME'}
+_NO_KEYS = {'HFMIRROR_HOME', 'HFMIRROR_HOOK', 'HFMIRROR_SKIP'}
 # Where other programs find a token of the Hub; a configuration that came with a repository must not collect it.
 _OTHER_TOKENS = (
     'HUGGINGFACEHUB_API_TOKEN',

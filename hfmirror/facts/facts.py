@@ -6,6 +6,7 @@ of what they say only what is known to be fit for a card: no path, no name of a 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -75,7 +76,8 @@ def read_facts(files: Mapping[str, Path], *, repo_type: str = 'model') -> Facts:
     try:
         facts = Facts(repo_type=repo_type, license=_licence(files))
         if repo_type == 'dataset':
-            facts = replace(facts, data=datafiles.read_data(files), metrics=training.metrics(configs))
+            metrics = training.metrics(configs) or _own_results(files)
+            facts = replace(facts, data=datafiles.read_data(files), metrics=metrics)
         elif repo_type == 'model':
             facts = _model(facts, configs, _weights(files))
         readme = (
@@ -86,6 +88,18 @@ def read_facts(files: Mapping[str, Path], *, repo_type: str = 'model') -> Facts:
             f'{e.filename}: cannot be read: {e.strerror or e}. Make it readable, or leave it out with --exclude.'
         ) from e
     return told(facts, ownership.own_values(readme, 'README.md'))
+
+
+def _own_results(files: Mapping[str, Path]) -> dict[str, float]:
+    """Return the numbers of ``results.json`` that stand at its top; none when a script has written anything else into it."""
+    path = files.get('results.json')
+    if path is None or path.stat().st_size > jsonfile.LIMIT:
+        return {}
+    try:
+        found = json.loads(path.read_bytes().decode('utf-8-sig'))
+    except (ValueError, RecursionError):
+        return {}
+    return training.top_metrics(_mapping(found))
 
 
 def _licence(files: Mapping[str, Path]) -> str | None:

@@ -6,6 +6,7 @@ Only names known here are shown as parameters: training arguments also hold toke
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -78,6 +79,16 @@ def metrics(configs: Mapping[str, Any]) -> dict[str, float]:
             return found
     last = _last_evaluation(configs)
     return _measured(jsonfile.finite(last, 'trainer_state.json', 'log_history: '))
+
+
+def top_metrics(values: Mapping[str, Any]) -> dict[str, float]:
+    """Return {metric: value} of the finite numbers in ``values`` itself, not of what is nested in it."""
+    numbers = {
+        key: float(value)
+        for key, value in values.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    }
+    return _measured(numbers)
 
 
 def _measured(numbers: Mapping[str, float]) -> dict[str, float]:

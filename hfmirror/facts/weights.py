@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, NamedTuple, TypeGuard
 
 # Real headers are far smaller: 40,000 tensors in one file need about 5 MB.
 _HEADER_LIMIT = 8 * 2**20
+_HEADER_MAX = 100_000_000  # the format's own limit
 _NPY_HEADER_LIMIT = 10_000  # numpy's own limit for headers it does not trust
 _BITS = {
     **dict.fromkeys(('F4',), 4),
@@ -80,21 +81,34 @@ def is_whole(path: Path, *, tensors: Collection[str] = ()) -> bool:
     """
     size = path.stat().st_size
     with path.open('rb') as file:
-        header = _header(file, size)
+        header = _header(file, size, limit=_HEADER_MAX)
         start = file.tell()
     if header is None:
         return False
     header.pop('__metadata__', None)
-    ends = [tensor['data_offsets'][1] for tensor in header.values() if _count(tensor, size) is not None]
-    return len(ends) == len(header) and start + max(ends, default=0) == size and header.keys() >= set(tensors)
+    # Types that are not known here are younger than this file, which is whole all the same.
+    ends = [_end(tensor) for tensor in header.values()]
+    return (
+        None not in ends
+        and start + max(filter(None, ends), default=0) == size
+        and header.keys() >= set(tensors)
+    )
 
 
-def _header(file: BinaryIO, size: int) -> dict[str, Any] | None:
+def _end(tensor: object) -> int | None:
+    """Return where a tensor says that it ends, None when it says nothing that can be."""
+    offsets = tensor.get('data_offsets') if isinstance(tensor, dict) else None
+    if not _naturals(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
+        return None
+    return offsets[1]
+
+
+def _header(file: BinaryIO, size: int, *, limit: int = _HEADER_LIMIT) -> dict[str, Any] | None:
     start = file.read(8)
     if len(start) < 8:
         return None
     (length,) = struct.unpack('<Q', start)
-    if not 2 <= length <= min(_HEADER_LIMIT, size - 8):
+    if not 2 <= length <= min(limit, size - 8):
         return None
     try:
         header = json.loads(file.read(length))

@@ -33,6 +33,7 @@ from hfmirror.server.rest import (
     history,
     info,
     listing,
+    nameless,
     repository_api,
     resolve,
     telemetry,
@@ -82,6 +83,7 @@ def _routes() -> list[Route]:
         *githttp.ROUTES,
         *resolve.ROUTES,
         *views.ROUTES,
+        *nameless.ROUTES,
     ]
 
 

@@ -129,12 +129,13 @@ def _read_card(text: str, repo_type: str) -> CardReport:
     faults = [_sentence(problem) for problem in problems if problem.severity == 'error']
     broken = any(problem.severity == 'error' and problem.key is None for problem in problems)
     unknown = [] if broken else _unknown_licences(frontmatter.parse(frontmatter.split(text).yaml))
-    # What is not said at all is nobody's fault: the Hub is silent about it, and a client shows each warning.
+    # The Hub is silent about what is not said at all, and about keys that it does not read, of which each card by TRL has
+    # two; a client shows each warning.
     warnings = [
         _sentence(problem)
         for problem in problems
         if problem.severity == 'warning'
-        and not problem.message.startswith('is missing.')
+        and not problem.message.startswith(('is missing.', 'is no key that the Hub reads'))
         and not (unknown and (problem.key or '').partition('[')[0] == 'license')
     ]
     return CardReport(unknown + faults, warnings)

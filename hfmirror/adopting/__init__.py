@@ -1,0 +1,1 @@
+"""A repository that others have pushed to is put under versions."""

@@ -1,0 +1,221 @@
+"""How does a loop of one's own release what it saves?
+
+::
+
+    with hfmirror.training_run('me/model', folder='out') as run:
+        for step, batch in enumerate(data, 1):
+            run.log({'loss': train(batch)}, step=step)
+            if step % 500 == 0:
+                save(model, 'out')
+                run.checkpoint(step)
+
+What is logged is in ``training_log.jsonl`` of the folder, one line for each call, and goes into the releases with it; a run in
+a folder that has one goes on with it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from hfmirror import errors, finished, gitcmd, output
+from hfmirror.card import markdown
+from hfmirror.integrations import curve
+from hfmirror.integrations.releases import Releases
+from hfmirror.integrations.terms import Terms
+from hfmirror.spool import Part, Result
+
+LOG = 'training_log.jsonl'
+
+_RESULTS = 'eval_results.json'
+_TOLD = (_RESULTS, 'all_results.json', 'trainer_state.json')  # what a folder tells its metrics in
+_LINE_MAX = 64 * 1024  # characters of one call of log
+
+
+def training_run(repo_id: str | None = None, *, folder: str | Path = 'out', **terms: Any) -> TrainingRun:
+    """Return the run of a training that writes to ``folder``, to be used with ``with``; ``terms`` are those of ``Terms``.
+
+    Raises UsageError and ConfigError for what cannot be meant.
+    """
+    return TrainingRun(Path(folder), Terms(repo_id, **terms))
+
+
+class TrainingRun:
+    """One training. Its end releases the folder as a version, with the curve of what was logged; see ``checkpoint``.
+
+    An exception in the ``with`` block is passed on: what was handed over until then is released all the same, and what the
+    folder holds since, when it is whole, under the tag of its step and with the exception in its card.
+    """
+
+    def __init__(self, folder: Path, terms: Terms) -> None:
+        self.folder, self.terms = folder, terms
+        self.step = 0  # the last one that was logged
+        self._epoch: float | None = None
+        self._values: dict[str, float] = {}  # the last ones of what was measured
+        self._log: IO[str] | None = None
+        self._taken: int | None = None  # the step of the last checkpoint
+        self._releases: Releases | None = None
+
+    @property
+    def results(self) -> list[Result]:
+        """What came of the releases so far, oldest first; after the ``with`` block of all of them."""
+        return self._releases.results if self._releases else []
+
+    @property
+    def is_under_way(self) -> bool:
+        return self._log is not None
+
+    def __enter__(self) -> Self:
+        self.begin()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.finish()
+        else:
+            self.fail(error)
+
+    def begin(self) -> None:
+        """Take up the log of the folder, and send what waits from an earlier run."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._releases = Releases(strict=self.terms.strict, token=self.terms.given_token(self.folder))
+        history = _read(self.folder / LOG)
+        if history:
+            self.step, self._epoch = history[-1]['step'], history[-1].get('epoch')
+            self._values = curve.last_values(history)
+        self._log = _opened(self.folder / LOG)
+        self._releases.begin(self.folder)
+
+    def log(self, values: Mapping[str, Any], step: int | None = None, epoch: float | None = None) -> None:
+        """Keep numbers that were measured at ``step``, by default the one after the last. What is no number is not kept.
+
+        Costs some microseconds, and survives a kill.
+        """
+        if self._log is None or self._releases is None:
+            raise errors.UsageError('this training run has not begun, or is over. Use it in a with block.')
+        self.step = self.step + 1 if step is None else int(step)
+        self._epoch = self._epoch if epoch is None else float(epoch)
+        entry = {
+            'step': self.step,
+            **({'epoch': self._epoch} if self._epoch is not None else {}),
+            **_numbers(values),
+        }
+        line = json.dumps(entry)
+        if len(line) <= _LINE_MAX:
+            self._values |= curve.last_values([entry])
+            self._log.write(f'{line}\n')
+            self._log.flush()
+        self._releases.look()
+
+    def checkpoint(self, step: int | None = None) -> None:
+        """Release what is in the folder now, under the tag of ``step``, the last that was logged by default.
+
+        Returns as soon as it is held: the files may be written again. That takes no time where the file system can share
+        blocks (btrfs, XFS, APFS), else as long as copying them.
+        """
+        assert self._releases is not None
+        step = self.step if step is None else int(step)
+        self._taken = self.step = step
+        tag = self.terms.tag_of(step=step, epoch=self._epoch, metric=self._metric())
+        save = self.terms.save(self.folder, tag)
+        self._releases.put(save, [Part(self.folder)], written=self._told(), copies=True)
+
+    def finish(self) -> list[Result]:
+        """Release the folder as a version, and wait until all is released or waits in the outbox; returns what came of each."""
+        return self._end(None, None)
+
+    def fail(self, error: BaseException) -> None:
+        """Release what is whole of a training that ended with ``error``. Raises nothing: ``error`` is what counts.
+
+        An interruption is not made to wait: what is under way goes on in the background.
+        """
+        told = gitcmd.redact(f'{type(error).__name__}: {error}')[:500]
+        try:
+            seen = finished.look(self.folder)
+            if self._taken == self.step or not seen.is_finished:
+                output.say(f'hfmirror: the training ended early: {told}')
+                self._close(waits=isinstance(error, Exception))
+                return
+            tag = self.terms.tag_of(step=self.step, epoch=self._epoch, metric=self._metric())
+            note = f'The training ended at step {self.step:,}, before its end: {markdown.escape(told)}'
+            self._end(tag, note, waits=isinstance(error, Exception))
+        except (errors.HfmirrorError, OSError) as e:
+            output.warn(f'hfmirror: {e}')
+
+    def _end(self, tag: str | None, note: str | None, *, waits: bool = True) -> list[Result]:
+        assert self._releases is not None
+        history = curve.trajectory(_read(self.folder / LOG))
+        image = curve.plotted(history)
+        text = '\n\n'.join(
+            part for part in (note, curve.section(history, has_plot=image is not None)) if part
+        )
+        save = replace(self.terms.save(self.folder, tag), sections={curve.HEADING: text} if text else {})
+        written = {**self._told(), **({curve.PLOT: image} if image else {})}
+        self._releases.put(save, [Part(self.folder)], written=written, copies=True)
+        return self._close(waits=waits)
+
+    def _close(self, *, waits: bool) -> list[Result]:
+        assert self._releases is not None
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+        return self._releases.finish() if waits else self.results
+
+    def _told(self) -> dict[str, bytes]:
+        """Return the metrics as a file that cards are made from, unless the folder has one of its own."""
+        if not self._values or any((self.folder / name).exists() for name in _TOLD):
+            return {}
+        return {_RESULTS: (json.dumps(self._values, indent=2) + '\n').encode()}
+
+    def _metric(self) -> float | None:
+        others = (value for name, value in self._values.items() if name != 'loss')
+        return next(others, self._values.get('loss'))
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """Return the finite numbers among ``values``, those of numpy and torch too."""
+    found = {}
+    for name, value in values.items():
+        if isinstance(value, bool) or not (isinstance(value, int | float) or hasattr(value, 'dtype')):
+            continue
+        try:
+            number = value if isinstance(value, int) else float(value)
+        except (TypeError, ValueError, RuntimeError):
+            continue  # a tensor of many
+        if name not in ('step', 'epoch') and math.isfinite(number):
+            found[str(name)] = number
+    return found
+
+
+def _read(path: Path) -> list[Mapping[str, Any]]:
+    """Return what was logged; a line that a kill has cut is left out."""
+    try:
+        lines = path.read_text('utf-8', 'replace').splitlines()
+    except FileNotFoundError:
+        return []
+    return [entry for line in lines if (entry := _entry(line))]
+
+
+def _entry(line: str) -> Mapping[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    is_one = isinstance(found, dict) and isinstance(found.get('step'), int)
+    return found if is_one else None
+
+
+def _opened(path: Path) -> IO[str]:
+    """Open the log to write on, at the beginning of a line."""
+    cut = path.exists() and path.stat().st_size and not path.read_bytes().endswith(b'\n')
+    log = path.open('a', encoding='utf-8')
+    if cut:
+        log.write('\n')
+    return log
