@@ -173,11 +173,15 @@ def git_address(url: str) -> str:
     if parts.scheme in ('http', 'https', 'ssh', 'git+ssh'):
         _refuse_secret(url)
         return url
+    if parts.scheme in ARCHIVES:
+        raise errors.UsageError(
+            f"{gitcmd.redact(url)}: an archive, which git cannot use. 'hfmirror pull' brings a version of it here, 'hfmirror rebuild' all of it."
+        )
     if '://' in url or '::' in url:
         # git's transport helpers (`ext::sh -c …`) run programs; an address is not a place for that.
         raise errors.UsageError(
             f"--remote {url.split(':')[0]}:…: hfmirror pushes to 'hub', 'local', or a git URL that begins with "
-            'https://, http://, ssh:// or file://; releases also go to an archive, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX.'
+            'https://, http://, ssh:// or file://.'
         )
     if _SCP.fullmatch(url) and not Path(url).exists():
         return url

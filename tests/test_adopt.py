@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from hfmirror.adopting import commits
-from hfmirror.adopting.commits import Commit, plan
+from hfmirror.adopting.commits import plan
+from hfmirror.adopting.history import Commit
 from hfmirror.config.config import Config
 from tests.support.folder import checksums
 from tests.support.guide import Guide

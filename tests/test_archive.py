@@ -351,6 +351,7 @@ def test_a_kill_leaves_nothing_or_the_release_and_the_same_again_cures_it(
     assert mirror.run('status', '--json', code=0).json == []
 
 
+@pytest.mark.heavy
 def test_of_two_pushes_at_once_one_comes_second_and_goes_on_top(
     push, mirror, folder, remote, place, tmp_path
 ):
@@ -373,6 +374,7 @@ def test_of_two_pushes_at_once_one_comes_second_and_goes_on_top(
     assert Path('pulled/theirs.json').is_file() and Path('pulled/ours.txt').is_file()
 
 
+@pytest.mark.heavy
 def test_many_pushers_lose_nothing(folder, mirror, remote, tmp_path):
     running = []
     for number in range(4):
@@ -654,3 +656,31 @@ def test_a_source_that_changed_is_not_kept(archive, place, tmp_path):
 def test_a_name_cannot_lead_out(archive):
     with pytest.raises(errors.RemoteError, match='leads out'):
         archive.storage.read('../../x', 10)
+
+
+# -- other commands
+
+
+def test_a_run_is_synced_with_its_configuration_beside_the_model(mirror, folder, remote, nas):
+    run = ['--remote', remote, '--repo', REPO, '--experiment', 'first']
+    mirror.run('sync', folder, *run, '--json', code=0)
+    assert sorted(path.name for path in (nas / 'models' / 'me').iterdir()) == [
+        'tiny-model',
+        'tiny-model-configs',
+    ]
+    listed = mirror.run('list-experiments', '--remote', remote, '--repo', REPO, '--json', code=0).json
+    assert [one['name'] for one in listed] == ['first']
+
+
+def test_the_doctor_looks_at_an_archive(push, mirror, remote):
+    push('--tag', 'v1.0.0')
+    assert 'reachable, 1 tag' in mirror.run(*on(remote, 'doctor'), code=0).out
+    done = mirror.run('doctor', '--remote', remote, '--repo', 'me/other', code=0)
+    assert 'will be made by the first push' in done.out
+
+
+def test_a_repository_to_work_in_is_not_cloned_from_an_archive(tmp_path):
+    from hfmirror import Repository
+
+    with pytest.raises(errors.HfmirrorError, match='hfmirror rebuild'):
+        Repository(tmp_path / 'work', clone_from='s3://bucket/x')

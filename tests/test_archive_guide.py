@@ -66,6 +66,7 @@ def test_each_section_with_code_is_tested_here():
     }
 
 
+@pytest.mark.heavy
 def test_s3(shell, monkeypatch):
     with Bucket(monkeypatch) as bucket:
         first, named, both = BLOCKS['S3']

@@ -192,6 +192,7 @@ def test_an_answer_that_was_lost_after_the_state_was_made_is_no_conflict(push, r
     assert versions(run) == ['v1.0.0'] and len(bucket.contents('states')) == 1
 
 
+@pytest.mark.heavy
 def test_a_service_that_is_gone_gets_the_release_by_resume(push, run, bucket, mirror, folder, at_once):
     push('--tag', 'v1.0.0')
     bucket.down()
@@ -204,6 +205,7 @@ def test_a_service_that_is_gone_gets_the_release_by_resume(push, run, bucket, mi
     assert versions(run) == ['v1.1.0', 'v1.0.0']
 
 
+@pytest.mark.heavy
 def test_a_service_that_does_not_answer_is_given_up(run, tmp_path):
     with socket.socket() as silent:
         silent.bind(('127.0.0.1', 0))
@@ -219,6 +221,7 @@ def test_a_service_that_does_not_answer_is_given_up(run, tmp_path):
     assert 'cannot be reached' in done.err
 
 
+@pytest.mark.heavy
 def test_of_two_pushes_at_once_one_comes_second_and_goes_on_top(push, run, bucket, folder, tmp_path):
     push('--tag', 'v1.0.0')
     other = tmp_path / 'other'
@@ -248,6 +251,7 @@ def test_of_two_pushes_at_once_one_comes_second_and_goes_on_top(push, run, bucke
     assert Path('pulled/theirs.json').is_file() and Path('pulled/ours.txt').is_file()
 
 
+@pytest.mark.heavy
 def test_a_corrupted_object_is_found_by_its_content_and_a_missing_one_at_once(push, run, bucket):
     push('--tag', 'v1.0.0')
     ((key, size),) = bucket.contents('objects').items()

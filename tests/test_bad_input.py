@@ -513,7 +513,7 @@ def test_a_remote_that_is_a_directory_but_no_repository_is_not_found(mirror, fol
         mirror,
         folder,
         '--remote',
-        f'file://{remote}',
+        remote,
         code=5,
         says=[str(remote), 'git init --bare'],
         remote=remote,
@@ -525,7 +525,7 @@ def test_a_remote_inside_a_work_tree_is_not_taken_for_that_repository(mirror, fo
     git('init', '-q', tmp_path / 'project')
     remote = tmp_path / 'project' / 'sub'
     remote.mkdir()
-    refused(mirror, folder, '--remote', f'file://{remote}', code=5, says=[str(remote)], remote=remote)
+    refused(mirror, folder, '--remote', remote, code=5, says=[str(remote)], remote=remote)
     assert git('for-each-ref', cwd=tmp_path / 'project') == ''
     assert not (tmp_path / 'project' / '.git' / 'lfs').exists()
 

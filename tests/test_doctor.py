@@ -118,7 +118,7 @@ def test_a_remote_that_answers_is_reachable(mirror, folder):
 
 
 def test_a_remote_that_is_not_there_is_a_fault_with_advice(tmp_path):
-    check = checks(where=('me/x', 'model', None), remote=f'file://{tmp_path}/nowhere')['remote']
+    check = checks(where=('me/x', 'model', None), remote=f'file://{tmp_path}/nowhere.git')['remote']
     assert not check.ok and 'nowhere' in check.found and check.advice
 
 
@@ -161,7 +161,7 @@ def test_the_command_ends_with_0_when_all_is_well(mirror):
 
 
 def test_the_command_ends_with_1_and_says_what_mends_it(mirror, tmp_path):
-    done = mirror.run('doctor', '--repo', 'me/x', '--remote', f'file://{tmp_path}/nowhere', code=1)
+    done = mirror.run('doctor', '--repo', 'me/x', '--remote', f'file://{tmp_path}/nowhere.git', code=1)
     assert 'BAD  remote' in done.out and 'remote: see above' in done.err
 
 

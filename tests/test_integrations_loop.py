@@ -17,6 +17,7 @@ from hfmirror.config.places import home
 from hfmirror.integrations.run import LOG
 from hfmirror.spool import Spool
 from tests.support.folder import checksums
+from tests.support.mirror import git
 
 
 @pytest.fixture
@@ -152,7 +153,34 @@ def test_wrong_values_are_told_before_anything_is_trained():
         run(tag='checkpoint')
 
 
+def test_the_commit_of_the_code_is_the_one_that_was_checked_out_when_the_training_began(
+    out, mirror, tmp_path
+):
+    git('init', '-q', '-b', 'main', tmp_path)
+    git('commit', '-q', '--allow-empty', '-m', 'first', cwd=tmp_path)
+    began = git('rev-parse', 'HEAD', cwd=tmp_path)
+    with run(folder='out') as training:
+        training.log({'loss': 1.0})
+        git('commit', '-q', '--allow-empty', '-m', 'second', cwd=tmp_path)
+        training.checkpoint()
+    assert f'Source-Commit: {began}' in mirror.git('log', '-1', '--format=%B', 'step-1')
+
+
 # -- when it ends badly
+
+
+def test_what_is_wrong_with_the_plot_does_not_stop_a_training(out, monkeypatch, capsys):
+    from hfmirror.integrations import curve
+
+    def broken(history):
+        raise RuntimeError('a font is broken')
+
+    monkeypatch.setattr(curve, 'plot', broken)
+    with run() as training:
+        training.log({'loss': 1.0})
+        training.checkpoint()
+    assert told(training) == [('pushed', 'step-1')]
+    assert 'RuntimeError: a font is broken' in capsys.readouterr().err
 
 
 def test_an_exception_is_passed_on_and_what_is_whole_is_released(out, mirror):

@@ -33,6 +33,7 @@ PNG = b'\x89PNG\r\n\x1a\n'
         ({'repo_id': 'a/b/c'}, 'repo_id=a/b/c: two slashes'),
         ({'repo_id': 'me/a b'}, 'repo_id=me/a b'),
         ({'final_tag': 'v 1'}, 'no name for a version'),
+        ({'token': ''}, 'the value is empty'),
         ({'config_file': 'nowhere.yaml'}, 'nowhere.yaml'),
     ],
 )
@@ -68,6 +69,10 @@ def test_saves_are_called_as_the_template_says(template, name):
 
 def test_a_part_of_an_epoch_is_short_and_a_missing_metric_has_a_word():
     assert Terms(tag='{epoch}-{step}-{metric}').tag_of(step=7, epoch=1 / 3) == '0.3333-7-none'
+
+
+def test_a_metric_that_is_no_number_has_a_word():
+    assert Terms(tag='{step}-{metric}').tag_of(step=7, metric=float('nan')) == '7-none'
 
 
 def test_a_save_knows_its_series_and_a_final_one_has_none(tmp_path):

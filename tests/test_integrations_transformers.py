@@ -467,7 +467,11 @@ def test_of_several_processes_only_the_main_one_releases(tmp_path, mirror):
     path.write_text(
         _SCRIPT.format(
             root=str(ROOT), repo=mirror.repo, remotes='local', steps=4, slow_s=0, resume=None
-        ).replace("print('ended at', trainer.state.global_step)", "print('releases', len(released.results))")
+        ).replace(
+            "print('ended at', trainer.state.global_step)",
+            "print('releases', len(released.results))\n"
+            'import torch.distributed\ntorch.distributed.destroy_process_group()',
+        )
     )
     launch = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2']
     done = subprocess.run(

@@ -358,5 +358,5 @@ def test_other_targets_are_no_archives(url):
 
 
 def test_git_gets_no_address_of_a_bucket():
-    with pytest.raises(UsageError, match='s3://BUCKET'):
+    with pytest.raises(UsageError, match='hfmirror rebuild'):
         target.git_address('s3://bucket/x')

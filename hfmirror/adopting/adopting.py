@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hfmirror import errors, message, naming, output, place
 from hfmirror import folder as folders
-from hfmirror.adopting.commits import Adopted, Commit, history, plan
+from hfmirror.adopting.commits import Adopted, plan
+from hfmirror.adopting.history import Commit, History, history
 from hfmirror.auth import Token
 from hfmirror.card.additions import configured
 from hfmirror.clone import Clone, opened
 from hfmirror.compose import Draft, Plan, Request, make_plan, write
 from hfmirror.config.config import Config
 from hfmirror.config.places import Home
-from hfmirror.facts import training
 from hfmirror.fastimport import Content
 from hfmirror.fingerprint import Reader
 from hfmirror.folder import Folder
 from hfmirror.naming import Choice
 from hfmirror.objects import objects_of
-from hfmirror.readme import frontmatter
 from hfmirror.refs import Refs
-from hfmirror.rules import CARD
 from hfmirror.statcache import CommandCache
 from hfmirror.target import Target
 from hfmirror.tree import Changes, Tree, total_size
 from hfmirror.underway import person_of
-from hfmirror.worktree import WorkTree
 
 _READ_MAX = 16 * 1024 * 1024  # bytes of one file
-_STATE = re.compile(r'(?:(?:last-checkpoint|checkpoint-(\d{1,12}))/)?trainer_state\.json')
 # What tells of a model, and is small: what a card is made from.
 _TELLING = re.compile(
     r'(?:\w*config|modules|model_index|trainer_state|training_args|(?:eval|all)_results)\.json|README\.md|LICEN[SC]E\w*'
@@ -49,8 +44,8 @@ class Row(NamedTuple):
     commit: str | None
     status: str
     subject: str
-    size: int
     files: int
+    size: int
     metrics: Mapping[str, float]
 
 
@@ -94,7 +89,7 @@ def adopt(
 
 def _carry_out(
     repository: Clone,
-    past: WorkTree,
+    past: History,
     planned: Sequence[Adopted],
     refs: Refs,
     config: Config,
@@ -102,21 +97,24 @@ def _carry_out(
     *,
     dry_run: bool,
 ) -> list[Row]:
-    head, refspecs, rows = refs.head or '', list[str](), list[Row]()
+    refspecs, tags, rows = list[str](), list[tuple[str, Commit, str]](), list[Row]()
+    contents = past.contents([one.commit for one in planned if one.commit])
     for one in planned:
         if one.commit is None:
             row, made = _final(repository, past, one.tag, refs, config, home, dry_run=dry_run)
             refspecs += made
         else:
-            row, text = _told(past, one, one.commit)
+            held = contents[one.commit.oid]
+            row = Row(one.tag, one.commit.oid, '', one.commit.subject, *held)
             if one.is_new and not dry_run:
-                tag = past.tag(one.tag, one.commit.oid, text, seconds=one.commit.seconds)
-                refspecs.append(f'{tag}:refs/tags/{one.tag}')
+                tags.append((one.tag, one.commit, _told(past.target, row)))
+                refspecs.append(f'refs/tags/{one.tag}')
         rows.append(row._replace(status=_status(one, dry_run=dry_run)))
     if refspecs:
+        past.tag_all(tags)
         with repository.explaining(writing=True):
             past.push_refs(refspecs)
-        _warn_of_missing(repository, past.tree(head))
+        _warn_of_missing(repository, past.tree(refs.head))
     return rows
 
 
@@ -126,80 +124,29 @@ def _status(one: Adopted, *, dry_run: bool) -> str:
     return 'dry-run' if dry_run else 'pushed'
 
 
-def _told(past: WorkTree, one: Adopted, commit: Commit) -> tuple[Row, str]:
-    """Return what is known of a commit, and the message of its tag."""
-    tree = past.tree(commit.oid)
-    metrics = _metrics(past, tree)
-    size = total_size(tree)
-    notes = message.Notes(
-        repo_type=past.target.repo_type,
-        repo_id=past.target.repo_id,
-        version=one.tag,
-        experiment=None,
-        changes=Changes([], [], []),
-        files=len(tree),
-        size=size,
-        metrics=metrics,
-        previous=None,
-        source_commit=None,
-        source_dirty=False,
-        text=commit.subject,
+def _told(target: Target, row: Row) -> str:
+    """Return the message of the tag that a commit gets."""
+    return message.tag_message(
+        message.Notes(
+            repo_type=target.repo_type,
+            repo_id=target.repo_id,
+            version=row.tag,
+            experiment=None,
+            changes=Changes([], [], []),
+            files=row.files,
+            size=row.size,
+            metrics=dict(row.metrics),
+            previous=None,
+            source_commit=None,
+            source_dirty=False,
+            text=row.subject,
+        )
     )
-    row = Row(one.tag, commit.oid, '', commit.subject, size, len(tree), metrics)
-    return row, message.tag_message(notes)
-
-
-def _metrics(past: WorkTree, tree: Tree) -> dict[str, float]:
-    """Return what was measured, from results, the newest state of the Trainer, or the card; none from what cannot be read."""
-    names = ['eval_results.json', 'all_results.json']
-    states = [(int(match[1] or 10**12), path) for path in tree if (match := _STATE.fullmatch(path))]
-    with suppress(errors.HfmirrorError):
-        found = {name: _document(past, tree, name) for name in names}
-        found['trainer_state.json'] = _document(past, tree, max(states)[1]) if states else None
-        if metrics := training.metrics(found):
-            return metrics
-    with suppress(errors.HfmirrorError):
-        return _of_card(frontmatter.read(_text(past, tree, CARD), CARD))
-    return {}
-
-
-def _document(past: WorkTree, tree: Tree, path: str) -> Any:
-    try:
-        return json.loads(_text(past, tree, path) or 'null')
-    except (ValueError, RecursionError):
-        return None
-
-
-def _text(past: WorkTree, tree: Tree, path: str) -> str:
-    """Return a small plain file of a tree; nothing of one that is not there."""
-    entry = tree.get(path)
-    if entry is None or entry.is_lfs or entry.size > _READ_MAX:
-        return ''
-    return past.read(entry).decode('utf-8', 'replace')
-
-
-def _of_card(values: Mapping[str, Any]) -> dict[str, float]:
-    """Return the metrics of a card's model-index, {type: value}."""
-    found: dict[str, Any] = {}
-    for metric in _items(values.get('model-index'), 'results', 'metrics'):
-        if isinstance(metric.get('type'), str):
-            found.setdefault(metric['type'], metric.get('value'))
-    return training.top_metrics(found)
-
-
-def _items(value: Any, *keys: str) -> Iterator[dict[str, Any]]:
-    """Yield the mappings that lists of lists hold under ``keys``."""
-    for item in value if isinstance(value, list) else ():
-        if isinstance(item, dict):
-            if keys:
-                yield from _items(item.get(keys[0]), *keys[1:])
-            else:
-                yield item
 
 
 def _final(
     repository: Clone,
-    past: WorkTree,
+    past: History,
     tag: str,
     refs: Refs,
     config: Config,
@@ -223,7 +170,7 @@ def _final(
         planned = make_plan(repository, request, config, refs, reader)
         draft = write(repository, request, planned)
     subject = draft.commit_message.partition('\n')[0]
-    row = Row(tag, None, '', subject, total_size(draft.tree), len(draft.tree), draft.metrics)
+    row = Row(tag, None, '', subject, len(draft.tree), total_size(draft.tree), draft.metrics)
     if dry_run:
         return row, []
     commit, made = _made(repository, past, tag, planned, draft)
@@ -231,7 +178,7 @@ def _final(
     return row._replace(commit=commit), refspecs
 
 
-def _made(repository: Clone, past: WorkTree, tag: str, planned: Plan, draft: Draft) -> tuple[str, str]:
+def _made(repository: Clone, past: History, tag: str, planned: Plan, draft: Draft) -> tuple[str, str]:
     """Commit and tag in the clone, and have both where the history is, from which all is pushed at once."""
     commit = repository.commit(
         draft.commit_message, {path: Content(data) for path, data in draft.generated.items()}

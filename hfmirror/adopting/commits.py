@@ -15,33 +15,20 @@ A training that came again to a step it had been at is ``step-100.2``. Tags that
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from itertools import count
 from typing import NamedTuple
 
 from hfmirror import errors, naming, versions
-from hfmirror.clone import Clone
+from hfmirror.adopting.history import Commit
 from hfmirror.config.config import Config
-from hfmirror.gitcmd import GitFailed, git, meaning
 from hfmirror.naming import Choice
-from hfmirror.worktree import DAMAGE, WorkTree
 
 _PROGRESS = re.compile(r'Training in progress, (step|epoch) (\d{1,12})(, checkpoint)?')
 # What huggingface_hub, transformers and TRL call a commit with a whole model.
 _END = re.compile(
     r'End of training|Model save|Upload folder using huggingface_hub|Upload model|Upload tokenizer|Upload [A-Z]\w+|Upload processor'
 )
-_DAMAGE = re.compile(rf'{DAMAGE.pattern}|does not match index|is empty|not a git repository')
-_PLAIN_MAX = '10m'  # what the Hub takes outside of LFS
-
-
-class Commit(NamedTuple):
-    """A commit of the branch. ``seconds`` is when it was made, since 1970."""
-
-    oid: str
-    seconds: int
-    subject: str
 
 
 class Adopted(NamedTuple):
@@ -52,47 +39,6 @@ class Adopted(NamedTuple):
     is_new: bool
 
 
-def history(repository: Clone, head: str) -> tuple[WorkTree, list[Commit]]:
-    """Return a repository with all commits of the branch, and these, oldest first. No LFS object is fetched for it.
-
-    It lies beside the clone, whose lock is held, and is made anew when it is damaged.
-    """
-    path = repository.home / 'history.git'
-    for lock in path.rglob('*.lock'):
-        lock.unlink(missing_ok=True)  # of a git that was killed
-    try:
-        _fetch(repository, path)
-        listed = _commits(path, head)
-    except GitFailed as e:
-        if not _DAMAGE.search(e.stderr):
-            raise meaning(e, str(repository.target)) from e
-        shutil.rmtree(path)
-        _fetch(repository, path)
-        listed = _commits(path, head)
-    found = WorkTree(repository.target, path, repository.env)
-    found.person = repository.person
-    return found, listed
-
-
-def _fetch(repository: Clone, path: Path) -> None:
-    if not (path / 'HEAD').exists():
-        git('init', '-q', '--bare', '--template=', path)
-    origin = git('config', '--get', 'remote.origin.url', cwd=repository.work)
-    git('config', 'remote.origin.url', origin, cwd=path)
-    branch = f'+refs/heads/{repository.target.branch}:refs/hfmirror/history'
-    plain = f'--filter=blob:limit={_PLAIN_MAX}'
-    with repository.explaining():
-        git('fetch', '-q', '--no-tags', plain, 'origin', branch, cwd=path, env=repository.env)
-
-
-def _commits(path: Path, head: str) -> list[Commit]:
-    listing = git(
-        'log', '--topo-order', '--reverse', '--no-show-signature', '--format=%H%x00%ct%x00%s', head, cwd=path
-    )
-    rows = (line.split('\0', 2) for line in listing.split('\n') if line)
-    return [Commit(oid, int(seconds), subject.strip()) for oid, seconds, subject in rows]
-
-
 def plan(
     commits: Sequence[Commit], tags: Mapping[str, str], config: Config, final: str | None = None
 ) -> list[Adopted]:
@@ -101,7 +47,7 @@ def plan(
     ``final`` is the name of the last version; None: as the configuration says, and only where a training has ended.
     Raises ConflictError when there is another ``final`` already.
     """
-    steps = [one._replace(is_new=one.tag not in tags) for one in _steps(commits)]
+    steps = _steps(commits, tags)
     taken, ends = dict(tags), list[Adopted]()
     for group in _endings(commits):
         is_last = group[-1].oid == commits[-1].oid
@@ -140,8 +86,21 @@ def next_version(tags: Iterable[str], config: Config) -> str:
     return name.tag or versions.next_semantic(tags, 'minor', prefix=naming.tag_prefix(config))
 
 
-def _steps(commits: Sequence[Commit]) -> list[Adopted]:
-    """Return the tag of each commit of a training in progress; where a step was saved in two commits, of the second."""
+def _steps(commits: Sequence[Commit], tags: Mapping[str, str]) -> list[Adopted]:
+    """Return the tag of each commit of a training in progress: the one that it has, else the next free one for its step."""
+    taken, made = set(tags), list[Adopted]()
+    for name, commit in _saved(commits):
+        for number in count(1):
+            tag = name if number == 1 else f'{name}.{number}'
+            if tag not in taken or tags.get(tag) == commit.oid:
+                break
+        taken.add(tag)
+        made.append(Adopted(tag, commit, is_new=tag not in tags))
+    return made
+
+
+def _saved(commits: Sequence[Commit]) -> list[tuple[str, Commit]]:
+    """Return what a training in progress has saved, (``step-100``, commit); where a step has two commits, the second."""
     found: list[tuple[str, Commit]] = []
     for commit in commits:
         match = _PROGRESS.fullmatch(commit.subject)
@@ -151,12 +110,7 @@ def _steps(commits: Sequence[Commit]) -> list[Adopted]:
         if has_state and found and found[-1][0] == name:
             found.pop()
         found.append((name, commit))
-    seen: dict[str, int] = {}
-    made = []
-    for name, commit in found:
-        seen[name] = seen.get(name, 0) + 1
-        made.append(Adopted(name if seen[name] == 1 else f'{name}.{seen[name]}', commit, is_new=True))
-    return made
+    return found
 
 
 def _endings(commits: Sequence[Commit]) -> list[list[Commit]]:

@@ -52,8 +52,10 @@ class Archive:
         return self._storage
 
     def close(self) -> None:
+        """End the connections; what is asked afterwards makes new ones."""
         if self._storage is not None:
             self._storage.close()
+            self._storage = None
 
     def refresh(self) -> State | None:
         """Bring the mirror to the newest state, and return that; None of a repository that nothing was pushed to yet."""

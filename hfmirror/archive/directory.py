@@ -176,7 +176,10 @@ class Directory:
         try:
             yield
         except OSError as e:
-            raise self._meaning(e) or e from e
+            failure = self._meaning(e)
+            if failure is None:
+                raise
+            raise failure from e
 
     def _meaning(self, failure: OSError) -> errors.HfmirrorError | None:
         """Return our error for what the system refused; None for what is told elsewhere, such as a full disk."""

@@ -76,8 +76,8 @@ class GCS(Bucket):
             )
 
     def close(self) -> None:
-        if self.files._session is not None:
-            self.files.close_session(self.files.loop, self.files._session)
+        if (connected := getattr(self.files, '_session', None)) is not None:
+            self.files.close_session(self.files.loop, connected)
 
 
 def _be_brief(files: Any) -> None:

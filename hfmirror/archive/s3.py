@@ -73,8 +73,8 @@ class S3(Bucket):
         self._call('delete_object', name)
 
     def close(self) -> None:
-        if self.files._s3 is not None:
-            self.files.close_session(self.files.loop, self.files._s3)
+        if (connected := getattr(self.files, '_s3', None)) is not None:
+            self.files.close_session(self.files.loop, connected)
 
     def _call(self, method: str, name: str, **given: Any) -> dict[str, Any]:
         bucket, _, key = self.path(name).partition('/')

@@ -31,11 +31,12 @@ def list_versions(
             )
         return refs.tags_in(target.path, prefix=prefix)
     with opened(target, home, token) as repository:
-        if repository.archive is not None and repository.archive.refresh() is None:
+        found = repository.remote_refs()
+        if repository.archive is not None and not (found.head or found.tags):
             raise errors.NotFoundError(
                 f'{target}: no such repository ({target.url}). Push to it first, or name another with --repo.'
             )
-        return repository.versions(repository.remote_refs(), prefix=prefix)
+        return repository.versions(found, prefix=prefix)
 
 
 @click.command(short_help='List the versions of a repository, newest first.')

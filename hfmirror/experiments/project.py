@@ -46,6 +46,8 @@ class Project(NamedTuple):
             return targets.hub(model.endpoint, repo_id, branch=model.branch)
         if model.remote == 'local':
             return targets.local(self.home.hub, repo_id, branch=model.branch)
+        if model.archive:
+            return targets.archived(model.remote, repo_id, branch=model.branch)
         there = model._replace(repo_id=targets.repo_id_of_url(model.remote))
         name = place.config_repo(self.config, there).rpartition('/')[2]
         url = re.sub(r'[^/:]+?(?=(?:\.git)?/*$)', lambda _: name, model.remote, count=1)

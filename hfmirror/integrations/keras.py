@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keras.callbacks import Callback  # type: ignore[import-untyped]
+from keras.callbacks import Callback
 
 from hfmirror.integrations.run import training_run
 from hfmirror.spool import Result
@@ -24,7 +24,7 @@ from hfmirror.spool import Result
 MODEL = 'model.keras'
 
 
-class HfMirrorCallback(Callback):  # type: ignore[misc]
+class HfMirrorCallback(Callback):
     """Releases ``folder`` every so many epochs and at the end; ``terms`` are those of ``Terms``, tags are ``epoch-3``."""
 
     def __init__(

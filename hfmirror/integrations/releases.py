@@ -7,13 +7,15 @@ process that outlives the training releases it. Nothing that fails here is raise
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hfmirror import errors, outbox, output, sender
 from hfmirror.auth import Token
 from hfmirror.config.places import home
+from hfmirror.gitcmd import redact
 from hfmirror.output import count
 from hfmirror.spool import Part, Result, Save, Spool
 
@@ -51,13 +53,24 @@ class Releases:
 
     def begin(self, folder: Path) -> None:
         """Make room for a training that is about to write below ``folder``, and send what waits from an earlier one."""
-        try:
+        with self.guarded():
             self._spool.own(folder.absolute())
             if self._spool.saves():
                 self._unseen = True
                 self._start()
-        except (errors.HfmirrorError, OSError) as e:
-            self._failed(str(e))
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Keep what goes wrong inside from the training, unless that is strict; told it is."""
+        try:
+            yield
+        except Exception as e:
+            # Nothing that happens here may cost hours of training, not even an error of ours.
+            if self._strict:
+                raise
+            self._failed(
+                str(e) if isinstance(e, errors.HfmirrorError) else redact(f'{type(e).__name__}: {e}')
+            )
 
     def put(
         self,
@@ -110,8 +123,8 @@ class Releases:
                 shown = time.monotonic()
                 output.say(f'hfmirror: {count(len(self._waiting), "release")} still under way')
             time.sleep(_POLL_S)
-        ended = time.monotonic() + _LEAVE_S  # it may have saves of other trainings to go on with
-        while self._sender is not None and self._sender.poll() is None and time.monotonic() < ended:
+        until = time.monotonic() + _LEAVE_S  # it may have saves of other trainings to go on with
+        while self._sender is not None and self._sender.poll() is None and time.monotonic() < until:
             time.sleep(_POLL_S / 10)
         self._arrived_later()
         self._tell()

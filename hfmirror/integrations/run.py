@@ -98,8 +98,7 @@ class TrainingRun:
 
         Costs some microseconds, and survives a kill.
         """
-        if self._log is None or self._releases is None:
-            raise errors.UsageError('this training run has not begun, or is over. Use it in a with block.')
+        releases = self._begun()
         self.step = self.step + 1 if step is None else int(step)
         self._epoch = self._epoch if epoch is None else float(epoch)
         entry = {
@@ -108,11 +107,11 @@ class TrainingRun:
             **_numbers(values),
         }
         line = json.dumps(entry)
-        if len(line) <= _LINE_MAX:
+        if len(line) <= _LINE_MAX and self._log is not None:
             self._values |= curve.last_values([entry])
             self._log.write(f'{line}\n')
             self._log.flush()
-        self._releases.look()
+        releases.look()
 
     def checkpoint(self, step: int | None = None) -> None:
         """Release what is in the folder now, under the tag of ``step``, the last that was logged by default.
@@ -120,12 +119,13 @@ class TrainingRun:
         Returns as soon as it is held: the files may be written again. That takes no time where the file system can share
         blocks (btrfs, XFS, APFS), else as long as copying them.
         """
-        assert self._releases is not None
+        releases = self._begun()
         step = self.step if step is None else int(step)
         self._taken = self.step = step
         tag = self.terms.tag_of(step=step, epoch=self._epoch, metric=self._metric())
         save = self.terms.save(self.folder, tag)
-        self._releases.put(save, [Part(self.folder)], written=self._told(), copies=True)
+        with releases.guarded():
+            releases.put(save, [Part(self.folder)], written=self._told(), copies=True)
 
     def finish(self) -> list[Result]:
         """Release the folder as a version, and wait until all is released or waits in the outbox; returns what came of each."""
@@ -150,23 +150,28 @@ class TrainingRun:
             output.warn(f'hfmirror: {e}')
 
     def _end(self, tag: str | None, note: str | None, *, waits: bool = True) -> list[Result]:
-        assert self._releases is not None
-        history = curve.trajectory(_read(self.folder / LOG))
-        image = curve.plotted(history)
-        text = '\n\n'.join(
-            part for part in (note, curve.section(history, has_plot=image is not None)) if part
-        )
-        save = replace(self.terms.save(self.folder, tag), sections={curve.HEADING: text} if text else {})
-        written = {**self._told(), **({curve.PLOT: image} if image else {})}
-        self._releases.put(save, [Part(self.folder)], written=written, copies=True)
+        releases = self._begun()
+        with releases.guarded():
+            history = curve.trajectory(_read(self.folder / LOG))
+            image = curve.plotted(history)
+            told = (note, curve.section(history, has_plot=image is not None))
+            text = '\n\n'.join(part for part in told if part)
+            save = replace(self.terms.save(self.folder, tag), sections={curve.HEADING: text} if text else {})
+            written = {**self._told(), **({curve.PLOT: image} if image else {})}
+            releases.put(save, [Part(self.folder)], written=written, copies=True)
         return self._close(waits=waits)
 
+    def _begun(self) -> Releases:
+        if self._log is None or self._releases is None:
+            raise errors.UsageError('this training run has not begun, or is over. Use it in a with block.')
+        return self._releases
+
     def _close(self, *, waits: bool) -> list[Result]:
-        assert self._releases is not None
+        releases = self._begun()
         if self._log is not None:
             self._log.close()
             self._log = None
-        return self._releases.finish() if waits else self.results
+        return releases.finish() if waits else self.results
 
     def _told(self) -> dict[str, bytes]:
         """Return the metrics as a file that cards are made from, unless the folder has one of its own."""

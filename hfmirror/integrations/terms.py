@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import string
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -51,13 +52,12 @@ class Terms:
         if self.final_tag is not None:
             versions.check_name(self.final_tag)
         load_config(Path(self.config_file) if self.config_file else None)
+        self.given_token(Path())
         _ = self._origin  # now, before anything is checked out
 
     def tag_of(self, *, step: int, epoch: float | None = None, metric: float | None = None) -> str:
         """Return the name of a save."""
-        return self.tag.format(
-            step=step, epoch=_short(epoch or 0.0), metric='none' if metric is None else _short(metric)
-        )
+        return self.tag.format(step=step, epoch=_short(epoch or 0.0), metric=_short(metric))
 
     def save(self, folder: Path, tag: str | None) -> Save:
         """Return a release of what ``folder`` is the name of; ``tag`` None is the finished model."""
@@ -101,8 +101,10 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and value >= 1
 
 
-def _short(value: float) -> str:
-    """Return a number as it may stand in a tag: ``3``, ``0.5``, ``0.0312``."""
+def _short(value: float | None) -> str:
+    """Return a number as it may stand in a tag: ``3``, ``0.5``, ``0.0312``, ``none`` where there is none."""
+    if value is None or not math.isfinite(value):
+        return 'none'
     return str(int(value)) if value == int(value) else f'{value:.4f}'.rstrip('0').rstrip('.')
 
 

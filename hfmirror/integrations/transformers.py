@@ -21,7 +21,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import HubStrategy
 
-from hfmirror import errors, output
+from hfmirror import output
 from hfmirror.integrations import curve, trainer
 from hfmirror.integrations.releases import Releases
 from hfmirror.integrations.terms import Terms, require_one_of
@@ -56,6 +56,11 @@ class HfMirrorCallback(TrainerCallback):
     def results(self) -> list[Result]:
         """What came of the saves so far, oldest first; after ``train()`` of all of them."""
         return self._releases.results if self._releases else []
+
+    def on_init_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._take_over(args)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -108,7 +113,8 @@ class HfMirrorCallback(TrainerCallback):
     ) -> None:
         if self._releases is None:
             return
-        self._put_final(args, state, kwargs.get('model'), kwargs.get('processing_class'))
+        with self._releases.guarded():
+            self._put_final(args, state, kwargs.get('model'), kwargs.get('processing_class'))
         self._releases.finish()
 
     # -- what is released
@@ -118,7 +124,7 @@ class HfMirrorCallback(TrainerCallback):
         tells = bool(args.push_to_hub or args.hub_model_id)
         strategy = HubStrategy(args.hub_strategy).value
         self.every = self._every or (strategy if tells else 'save')
-        told = {
+        told: dict[str, Any] = {
             'repo_id': args.hub_model_id,
             'token': args.hub_token,
             'private': args.hub_private_repo,
@@ -140,11 +146,10 @@ class HfMirrorCallback(TrainerCallback):
             output.warn(f'hfmirror: {args.output_dir}: no checkpoint of step {step} to be released')
             return
         epoch = round(state.epoch or 0) if self.every == 'epoch' else state.epoch
-        tag = self.terms.tag_of(step=step, epoch=epoch, metric=_metric(args, state))
-        save = self.terms.save(trainer.folder_of(args), tag)
-        self._releases.put(
-            _with_keep(save, self.every), self._parts(folder), written=trainer.finite_state(folder)
-        )
+        with self._releases.guarded():
+            tag = self.terms.tag_of(step=step, epoch=epoch, metric=_metric(args, state))
+            save = _with_keep(self.terms.save(trainer.folder_of(args), tag), self.every)
+            self._releases.put(save, self._parts(folder), written=trainer.finite_state(folder))
 
     def _parts(self, folder: Path) -> Sequence[Part]:
         model = Part(folder, exclude=trainer.STATE)
@@ -165,17 +170,12 @@ class HfMirrorCallback(TrainerCallback):
         sections = {curve.HEADING: text} if (text := curve.section(told, has_plot=image is not None)) else {}
         written = trainer.written(folder, state, image)
         save = replace(self.terms.save(folder, None), sections=sections)
-        try:
-            with trainer.model_of(args, state, model, processor) as source:
-                parts = [Part(source, exclude=trainer.STATE)]
-                last = trainer.checkpoint_of(folder, state.global_step)
-                if self.every == 'checkpoint' and last is not None:
-                    parts.append(Part(last, trainer.LAST))
-                self._releases.put(_with_keep(save, self.every), parts, written=written)
-        except (errors.HfmirrorError, OSError) as e:
-            if self.terms.strict:
-                raise
-            output.warn(f'hfmirror: {folder}: the finished model is not released: {e}')
+        with trainer.model_of(args, state, model, processor) as source:
+            parts = [Part(source, exclude=trainer.STATE)]
+            last = trainer.checkpoint_of(folder, state.global_step)
+            if self.every == 'checkpoint' and last is not None:
+                parts.append(Part(last, trainer.LAST))
+            self._releases.put(_with_keep(save, self.every), parts, written=written)
 
 
 def _with_keep(save: Save, every: str) -> Save:
