@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from hfmirror import auth, backup, errors, gitcmd, hub, notify, output, place, release
+from hfmirror import auth, backup, errors, gitcmd, hub, lately, notify, output, place, release
 from hfmirror import folder as folders
 from hfmirror.card.additions import NOTHING, Additions, configured
 from hfmirror.compose import Request
@@ -99,6 +99,9 @@ def publish(
     except errors.HfmirrorError as e:
         tell([Unreleased(target, e) for target in targets])
         raise
+    if not dry_run:
+        made = [one for one in came if isinstance(one, Release)]
+        lately.note(publication.source or publication.folder, made, home, now_s=time.time())
     tell(came)
     return Published(request.folder, came)
 
@@ -163,7 +166,7 @@ def without_token(remotes: Sequence[str]) -> list[str]:
 
 
 def _request(publication: Publication, config: Config) -> Request:
-    layout, ours, folder = config.layout, configured(config), _found(publication, config)
+    layout, ours, folder = config.layout, configured(config), files_of(publication, config)
     given, keeps = publication.path_in_repo, layout.keep or folder.file is not None
     return Request(
         folder,
@@ -190,8 +193,11 @@ def _request(publication: Publication, config: Config) -> Request:
     )
 
 
-def _found(publication: Publication, config: Config) -> folders.Folder:
-    """Return the files to be released: those of the folder that are chosen, or the single file that was named."""
+def files_of(publication: Publication, config: Config) -> folders.Folder:
+    """Return the files to be released: those of the folder that are chosen, or the single file that was named.
+
+    Raises as ``folder.walk`` and ``folder.alone`` do.
+    """
     layout, named = config.layout, publication.folder
     if not named.is_file():
         return folders.walk(

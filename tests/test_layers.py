@@ -30,7 +30,7 @@ LAYERS = (
     'manager features experiments training checkpoints hooks running preflight watching adopting rebuilding',
     'sender',
     'publishing preview pruning',
-    'place release standing underway outcome hubcache pulling verifying notify notices server',
+    'place release standing underway outcome lately hubcache pulling verifying notify notices server',
     'repository',
     'compose holding delivery replay layout naming objects',
     'clone clonedir worktree refs outbox spool archive card message origin backup backupdir',

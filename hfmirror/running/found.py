@@ -83,7 +83,7 @@ def _finished(folder: Path) -> Left | None:
         seen = finished.look(checkpoint.path)
         if seen.is_finished:
             output.say(
-                f'{folder}: no final model; releasing {checkpoint.path.name}, the newest that is whole'
+                f'{folder}: no final model; {checkpoint.path.name} is the newest checkpoint that is whole'
             )
             return Left(folder, checkpoint.path, checkpoint.step)
         output.warn(f'{seen.reason} It is not released.')
@@ -105,7 +105,7 @@ def newest_below(root: Path, command: Command) -> Left | None:
     for place, folder in enumerate(folders):
         found = _finished(folder)
         if found is not None:
-            output.say(f'{folder}: the newest result below {root}; it is released')
+            output.say(f'{folder}: the newest result below {root}')
             others = [str(other) for other in folders[place + 1 :]]
             if others:
                 output.say(

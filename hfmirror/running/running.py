@@ -2,7 +2,7 @@
 
 1. the command, with its streams as they are; a scheduler's signal goes on to it, and leaves the release its share of the time
 2. what the training has handed over itself, if it waits
-3. for each folder: what of it is finished, the metadata of the run, the release
+3. for each folder: what of it is finished, the metadata of the run, the release, unless the training has made one of the same
 4. with an experiment's name, the metadata in the repository for configurations, as a sync keeps them
 
 What is half-way when all of it is killed waits in the outbox, for ``hfmirror resume`` or the next push.
@@ -28,7 +28,7 @@ from hfmirror.naming import Choice
 from hfmirror.outcome import Release, Unreleased, require_done
 from hfmirror.process import Ended
 from hfmirror.publishing import Publication
-from hfmirror.running import found, told
+from hfmirror.running import already, found, told
 from hfmirror.running.found import Left
 from hfmirror.spool import Spool
 from hfmirror.worktree import TagExists
@@ -158,11 +158,14 @@ def _left(current: _Run, folders: Sequence[Path]) -> Iterator[Left]:
 def _release(left: Left, current: _Run, releases: list[tuple[Left, list[Release | Unreleased]]]) -> None:
     """Release what a command has left in one folder, and add what came of it to ``releases``. Raises what went wrong."""
     publication = _publication(left, current)
+    there, missing = _there_already(left, publication, current)
     experiment = publication.choice.value if publication.choice.kind == 'experiment' else None
     run = _described(left, publication, current) if current.config.experiment_tracking.enabled else None
-    if run is not None and experiment is None and left.path.is_dir():
-        told.write(left.path, _values(run, current), current.config)
-    done = _publish(publication, left, current)
+    done: list[Release | Unreleased] = [*there]
+    if missing:
+        if run is not None and experiment is None and left.path.is_dir():
+            told.write(left.path, _values(run, current), current.config)
+        done += _publish(publication._replace(remotes=missing), left, current)
     releases.append((left, done))
     for one in done:
         _say(one)
@@ -170,6 +173,29 @@ def _release(left: Left, current: _Run, releases: list[tuple[Left, list[Release 
         _keep(left, publication, run, done, current)
     require_done(done)
     _require_name(left, done, current)
+
+
+def _there_already(
+    left: Left, publication: Publication, current: _Run
+) -> tuple[list[Release], Sequence[str]]:
+    """Return the releases of the same that the training has made itself, and the remotes that do not have it.
+
+    Where it has released it counts, unless another place is named for the run.
+    """
+    since = already.Since(
+        current.ended.started.timestamp(), current.ended.code == 0, current.config, current.home
+    )
+    found = already.released(left, publication, since)
+    given = current.wanted.publication
+    missing: list[str] = [] if found else [*publication.remotes]
+    if found and (given.place.repo or given.remotes):
+        targets = publishing.targets_of(publication, current.config, current.home, token=current.token)
+        found = [one for one in found if one.target in targets]
+        there = {one.target for one in found}
+        missing = [target.remote for target in targets if target not in there]
+    if found:
+        output.say(f'{left.named}: the training has released it itself')
+    return found, missing
 
 
 def _publication(left: Left, current: _Run) -> Publication:
