@@ -257,6 +257,8 @@ def create(repository: Clone, *, private: bool | None, sdk: str | None = None) -
 
 def warn_when_public(repository: Clone) -> None:
     """Say so when a repository that is there already is not private, as it was asked to be."""
+    if repository.archive is not None:
+        output.say(f'{repository.target}: --private has no meaning there; who may read the place decides.')
     if repository.hub is not None and not repository.hub.is_private(repository.target):
         output.warn(
             f'{repository.target}: is public; --private counts only when a repository is created. '

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -181,11 +182,14 @@ def _unfinished(place: Path, files: Mapping[str, os.DirEntry[str]], folder: Path
 def _fault(path: Path, entry: os.DirEntry[str]) -> str | None:
     """Return what is wrong with one file, None when its end is where it says."""
     name = path.name.lower()
+    if not (_JSON.fullmatch(name) or name.endswith(_WEIGHTS)):
+        return None
+    found = entry.stat()
+    if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+        return 'is no file'
     if _JSON.fullmatch(name):
         return 'is cut short' if _json(path) is _NOT_JSON else None
-    if not name.endswith(_WEIGHTS):
-        return None
-    if entry.stat().st_size == 0:
+    if found.st_size == 0:
         return 'is empty'
     if name.endswith('.safetensors') and not weights.is_whole(path):
         return 'is cut short'
@@ -196,7 +200,10 @@ def _fault(path: Path, entry: os.DirEntry[str]) -> str | None:
 
 def _json(path: Path) -> Any:
     """Return the value of a JSON file, ``_NOT_JSON`` when it is cut short; of one too large to be read only the end is looked at."""
-    size = path.stat().st_size
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        return _NOT_JSON
+    size = found.st_size
     if size > _JSON_MAX:
         with path.open('rb') as file:
             file.seek(size - 1024)

@@ -98,12 +98,20 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit with the code that tells how it went."""
+    _open_closed_streams()
     with error_handler():
         cli(
             prog_name=Path(sys.argv[0]).name if 'mirror' in Path(sys.argv[0]).name else 'hfmirror',
             standalone_mode=False,
         )
     sys.exit(0)
+
+
+def _open_closed_streams() -> None:
+    """Have somewhere to write to where a scheduler or ``2>&-`` has closed a stream before we began."""
+    for name in ('stdout', 'stderr'):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, 'w', encoding='utf-8'))  # noqa: SIM115  until the process ends
 
 
 @contextmanager
@@ -140,12 +148,25 @@ def _explain(error: Exception) -> int:
     if isinstance(error, OSError) and error.errno in _ADVICE:
         output.error(f'{error.filename or "the disk"}: {error.strerror}. {_ADVICE[error.errno]}')
         return 1
+    if isinstance(error, FileNotFoundError) and _is_nowhere():
+        output.error(
+            'the working directory has been removed. Go to one that is there, and run the command again.'
+        )
+        return 1
     output.error(gitcmd.redact(f'{type(error).__name__}: {error}')[:500])
     with suppress(OSError):
         output.error(
             f'this is not an error hfmirror knows; what is needed to report it is in {_write_log(error)}'
         )
     return 1
+
+
+def _is_nowhere() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _write_log(error: Exception) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -185,8 +186,14 @@ def _bar(label: str, total: int, *, position: int | None) -> tqdm[Any] | None:
 
 
 def _talk(text: str) -> None:
-    sys.stderr.write(_printable(text, sys.stderr.encoding) + '\n')
-    sys.stderr.flush()
+    try:
+        sys.stderr.write(_printable(text, sys.stderr.encoding) + '\n')
+        sys.stderr.flush()
+    except BrokenPipeError:
+        # Whoever listened is gone, such as the tee of a job that is ended. What is under way is not done for the listener.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    except OSError:
+        pass  # the disk that it goes to is full
 
 
 def _printable(text: str, encoding: str | None) -> str:

@@ -68,7 +68,7 @@ def _push_away(repository: Clone, tags: Sequence[str]) -> None:
 
 def of_series(tags: Iterable[str], series: str) -> list[str]:
     """Return the tags that a template has named, by the numbers in them."""
-    pattern = re.compile(_FIELD.sub(r'(\\d+(?:\\.\\d+)*)', re.escape(series)))
+    pattern = re.compile(_FIELD.sub(r'([0-9]{1,18}(?:\\.[0-9]{1,18})*)', re.escape(series)))
     found = [(match, tag) for tag in tags if (match := pattern.fullmatch(tag))]
     return [tag for _, tag in sorted(found, key=lambda one: _numbers(one[0]))]
 

@@ -5,10 +5,12 @@ A training that goes on starts a process for it, so that neither its interpreter
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -25,10 +27,11 @@ from hfmirror.place import Place
 from hfmirror.pruning import prune
 from hfmirror.publishing import Publication, Published
 from hfmirror.spool import Result, Save, Spool
+from hfmirror.statcache import StatCache
 from hfmirror.target import Target
 from hfmirror.worktree import TagExists
 
-LOG, _LOG_MAX = 'saves.log', 1024 * 1024
+LOCK, LOG, _LOG_MAX = 'sender.lock', 'saves.log', 1024 * 1024
 
 
 def publication_of(save: Save) -> Publication:
@@ -61,17 +64,55 @@ def send(save: Save, spool: Spool, to: Home, *, patient: bool = True) -> Result:
     ``patient`` does so at once: the network was just seen to be gone.
     """
     try:
-        done = _publish(save, to, patient=patient)
+        spool.require_unchanged(save)
+        with _knowing(save, to):
+            done = _publish(save, to, patient=patient)
     except (errors.HfmirrorError, OSError) as e:
-        why = str(disk_failure(e) if isinstance(e, OSError) else e)
-        return Result(spool.fail(save, why), 'failed', error=why)
-    failed = [one for one in done.releases if isinstance(one, Unreleased)]
+        return _failed(save, [disk_failure(e) if isinstance(e, OSError) else e], spool)
+    failed = [one.error for one in done.releases if isinstance(one, Unreleased)]
     if failed:
-        why = '\n'.join(str(one.error) for one in failed)
-        return Result(spool.fail(save, why), 'failed', error=why)
+        return _failed(save, failed, spool)
     result = _result(save, done)
     spool.finish(save, result)
+    _forget(save, to)
     return result
+
+
+@contextmanager
+def _knowing(save: Save, to: Home) -> Iterator[None]:
+    """Have what is known of a training's files believed of the links to them meanwhile, and afterwards the other way round.
+
+    So what is saved once more, or pushed from its folder, is not read again.
+    """
+    links = [(Path(folder), Path(os.path.realpath(save.held)) / into) for folder, into in save.linked]
+    with closing(_cache(to)) as cache:
+        for folder, link in links:
+            cache.carry(folder, link)
+    try:
+        yield
+    finally:
+        with closing(_cache(to)) as cache:
+            for folder, link in links:
+                if folder.is_dir():
+                    cache.carry(link, folder)
+
+
+def _forget(save: Save, to: Home) -> None:
+    """Forget what was held, and the checkpoints that the training has removed: the cache does not grow with each save."""
+    with closing(_cache(to)) as cache:
+        cache.forget(Path(os.path.realpath(save.held)))
+        for place in {Path(name).parent for name in cache.known(Path(os.path.realpath(save.folder)))}:
+            if not place.is_dir():
+                cache.forget(place)
+
+
+def _cache(to: Home) -> StatCache:
+    return StatCache(to.cache / 'files.sqlite')
+
+
+def _failed(save: Save, failures: Sequence[errors.HfmirrorError], spool: Spool) -> Result:
+    why = '\n'.join(map(str, failures))
+    return Result(spool.fail(save, why), 'failed', error=why, exit_code=failures[0].exit_code)
 
 
 def _publish(save: Save, to: Home, *, patient: bool) -> Published:
@@ -137,25 +178,38 @@ def _result(save: Save, done: Published) -> Result:
     releases = [one for one in done.releases if not isinstance(one, Unreleased)]
     status = 'queued' if any(one.status == 'queued' for one in releases) else releases[0].status
     notes = '\n'.join(one.note for one in releases if one.note)
-    return Result(save, status, releases[0].version, releases[0].target.url, notes or None)
+    code = errors.NetworkError.exit_code if status == 'queued' else 0
+    return Result(save, status, releases[0].version, releases[0].target.url, notes or None, code)
 
 
-def drain(to: Home, *, stop: Callable[[], bool] = lambda: False) -> list[Result]:
+def drain(to: Home, *, stop: Callable[[], bool] = lambda: False, patient: bool = True) -> list[Result]:
     """Release every save that waits, those too that come meanwhile; returns what came of each.
 
     Waits for another process that does the same. A save that fails is tried once. No other one is begun once ``stop`` says so.
+    Who is not ``patient`` does not try the network a second time.
     """
     spool, results = Spool(to), dict[str, Result]()
-    is_there = True
+    is_there = patient
     if not spool.root.is_dir():
         return []
-    with clonedir.locked(spool.root / 'sender.lock', 'saves'):
+    with clonedir.locked(spool.root / LOCK, 'saves'):
         spool.tidy(time.time())
         while not stop() and (waiting := [save for save in spool.saves() if save.id not in results]):
             result = send(waiting[0], spool, to, patient=is_there)
-            is_there = result.status != 'queued'
+            is_there = patient and result.status != 'queued'
             results[result.save.id] = result
     return list(results.values())
+
+
+def is_at_work(to: Home) -> bool:
+    """Return whether a process releases saves just now."""
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(Spool(to).root / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def start(token: Token | None = None, *, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:

@@ -7,12 +7,13 @@ On disk, beside the outbox, one directory a save; nothing in it can be rebuilt f
     saves/<id>/result.json  what came of it, for who handed it over
 
 Where the training writes to another disk, which no link reaches from here, the files are held in ``.hfmirror/<id>/`` beside
-its folder. A save that is half handed over has no save.json. What is released, or waits in the outbox with its own
+its folder, or in it. A save that is half handed over has no save.json. What is released, or waits in the outbox with its own
 copy of the bytes, is gone from here.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hfmirror import durable, errors, outbox, output
+from hfmirror import durable, errors, finished, outbox, output
 from hfmirror import folder as folders
 from hfmirror.config.places import PROJECT_FILE, Home
 from hfmirror.copying import copy_hashed
@@ -63,6 +64,8 @@ class Save:
     code: str | None = None  # in the repository whose commit made it, where `folder` is not
     source_commit: str | None = None  # that commit: another may be checked out by then
     source_dirty: bool = False
+    seal: str | None = None  # what tells its files, as they were handed over, from any others
+    linked: tuple[tuple[str, str], ...] = ()  # (folder, where below `held` there are links to its files)
     id: str = ''
     held: str = ''  # the folder with its files
     created: str = ''  # ISO 8601, UTC
@@ -85,13 +88,14 @@ class Part(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What came of a save: ``status`` of its release (pushed, up-to-date, queued), or failed, with the reason."""
+    """What came of a save: ``status`` of its release (pushed, up-to-date, queued), or failed, with the reason and its exit code."""
 
     save: Save
     status: str
     version: str | None = None
     url: str | None = None
     error: str | None = None
+    exit_code: int = 0
 
 
 class Spool:
@@ -107,11 +111,13 @@ class Spool:
         *,
         written: Mapping[str, bytes] | None = None,
         copies: bool = False,
+        sealed: bool = False,
     ) -> Save:
         """Hold the files of a save. When this returns the training may remove them.
 
         They are linked where possible, which takes no time; with ``copies`` they are made to share blocks, or copied, since
-        the training will write into the same files again. ``written`` are further files, {path: content}. Raises as
+        the training will write into the same files again. ``sealed``: nobody knows who writes there, and a link that shows
+        what was written later is not to be released; see ``require_unchanged``. ``written`` are further files, {path: content}. Raises as
         ``folder.walk`` does, and HfmirrorError when the disk has no room for copies.
         """
         name = outbox.new_id()
@@ -121,10 +127,13 @@ class Spool:
             save = replace(
                 save, id=name, created=outbox.now(), held=str(held), config_file=_project_file(save)
             )
-            for part in parts:
-                _hold(part, held / part.into, copies=copies)
+            linked = [(_hold(part, held / part.into, copies=copies), part.into) for part in parts]
             for path, content in (written or {}).items():
                 _hold_content(held / path, content)
+            if not copies:
+                save = replace(save, linked=tuple((str(root), into) for root, into in linked))
+            if sealed or (save.series and not copies):
+                save = replace(save, seal=_seal(held))
             # Now it counts: what was held before a kill is removed by `tidy`.
             _write(self.root / name / 'save.json', save)
         except BaseException as e:
@@ -139,13 +148,17 @@ class Spool:
 
     def _place(self, name: str, folder: Path) -> Path:
         """Return where to hold files of ``folder``: where links to them can be."""
-        own, beside = self.root / name, folder.parent / BESIDE / name
+        own = self.root / name
         own.mkdir(parents=True)
         near = folder if folder.exists() else folder.parent  # one that was removed, and is held already
-        if own.stat().st_dev == near.stat().st_dev or not os.access(folder.parent, os.W_OK):
+        disk = near.stat().st_dev
+        if own.stat().st_dev == disk:
             return own
-        (own / 'beside').write_text(str(beside))  # for `tidy`, after a kill
-        return beside
+        for place in (folder.parent, near):  # in the folder itself, where that is all that is mounted
+            if place.stat().st_dev == disk and os.access(place, os.W_OK):
+                (own / 'beside').write_text(str(place / BESIDE / name))  # for `tidy`, after a kill
+                return place / BESIDE / name
+        return own
 
     def saves(self) -> list[Save]:
         """Return what waits, oldest first; without those that are done and whose result nobody has read."""
@@ -172,10 +185,11 @@ class Spool:
         try:
             found = json.loads(path.read_text('utf-8'))
             found['save'] = _save_of(found['save'])
-        except (OSError, ValueError, KeyError, TypeError):
+            result = Result(**found)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
         shutil.rmtree(path.parent, ignore_errors=True)
-        return Result(**found)
+        return result
 
     def drop(self, identifier: str) -> Save | None:
         """Forget a save and its files; returns it, None when there is none of that id."""
@@ -193,6 +207,24 @@ class Spool:
                 for path in sorted(Path(save.held).rglob('*')):
                     _make_own(path, Path(save.held).with_name('own.tmp'))
 
+    def require_unchanged(self, save: Save) -> None:
+        """Raise SourceChanged when something has written into files of a sealed save: a link shows that, too.
+
+        Of a series it is one whose result is no longer whole: a callback may write the same step once more, whole.
+        """
+        if save.seal is None or save.seal == _seal(held := Path(save.held)):
+            return
+        if not save.series:
+            raise errors.SourceChanged(
+                f'{save.folder}: files in it have been written over since this was handed over to be released, so it was left '
+                f"out. Hand over what is there now when it is finished; 'hfmirror resume --drop {save.id}' forgets this one."
+            )
+        if unfinished := finished.look(held).unfinished:
+            raise errors.SourceChanged(
+                f'{save.folder}: what was saved as {save.name} has been written over since, and is half written now: '
+                f"{'; '.join(unfinished[:3])}. 'hfmirror resume --drop {save.id}' forgets it."
+            )
+
     def tidy(self, now_s: float) -> None:
         """Remove what killed hand-overs left, and results that nobody has read for a day."""
         for path in self.root.glob('[0-9]*'):
@@ -204,7 +236,8 @@ class Spool:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _hold(part: Part, into: Path, *, copies: bool) -> None:
+def _hold(part: Part, into: Path, *, copies: bool) -> Path:
+    """Hold the files of a part; returns the folder that they are in, links resolved."""
     found = folders.walk(part.folder, include=part.include, exclude=part.exclude)
     into.mkdir(parents=True, exist_ok=True)
     for file in found.files:
@@ -215,6 +248,17 @@ def _hold(part: Part, into: Path, *, copies: bool) -> None:
     for name in (out.path for out in found.left_out if out.path.rpartition('/')[2] == '.hfignore'):
         if (into / name).parent.is_dir():
             _hold_file(found.root / name, into / name, copies=copies)
+    return found.root
+
+
+def _seal(held: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(held.rglob('*')):
+        found = path.lstat()
+        if stat.S_ISREG(found.st_mode):
+            row = (str(path.relative_to(held)), found.st_size, found.st_mtime_ns)
+            digest.update(repr(row).encode('utf-8', 'surrogateescape'))
+    return digest.hexdigest()
 
 
 def _hold_content(path: Path, content: bytes) -> None:
@@ -251,6 +295,7 @@ def _make_own(path: Path, beside: Path) -> None:
         if not stat.S_ISREG(found.st_mode) or found.st_nlink == 1:
             return
         _hold_file(path, beside, copies=True)
+        os.utime(beside, ns=(found.st_atime_ns, found.st_mtime_ns))  # as it was sealed
         os.replace(beside, path)
 
 
@@ -283,4 +328,5 @@ def _save_of(found: dict[str, Any]) -> Save:
     known = {field.name for field in fields(Save)}
     given: dict[str, Any] = {key: value for key, value in found.items() if key in known}
     given['remotes'] = tuple(given.get('remotes', ()))
+    given['linked'] = tuple((str(folder), str(into)) for folder, into in given.get('linked', ()))
     return Save(**given)

@@ -187,10 +187,13 @@ def _open(path: Path) -> sqlite3.Connection:
         return _connect(path)
     except sqlite3.DatabaseError:
         path.unlink(missing_ok=True)
+    try:
         return _connect(path)
+    except sqlite3.DatabaseError:  # a full disk: what is read is remembered for as long as the command runs
+        return _connect(':memory:')
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path | str) -> sqlite3.Connection:
     table = sqlite3.connect(path, check_same_thread=False, timeout=10)
     try:
         table.execute('PRAGMA journal_mode = WAL')

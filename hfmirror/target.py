@@ -142,7 +142,7 @@ def _directory(url: str, rest: str) -> str | None:
             f'--remote {gitcmd.redact(url)}: names the machine {host!r}. A directory of this machine '
             'has three slashes: file:///nas/archive.'
         )
-    path = Path(unquote(slash + below)).resolve()
+    path = _path_of(url, slash + below)
     is_git = (path / '.git').exists() or ((path / 'HEAD').is_file() and (path / 'refs').is_dir())
     if is_git or path.name.endswith('.git'):
         return None
@@ -151,6 +151,16 @@ def _directory(url: str, rest: str) -> str | None:
             f'--remote {url}: names no directory for an archive. Write file:///nas/archive.'
         )
     return path.as_uri()
+
+
+def _path_of(url: str, quoted: str) -> Path:
+    """Return the path that a ``file:`` URL names."""
+    name = unquote(quoted)
+    if '\0' in name:
+        raise errors.UsageError(
+            f'--remote {url}: %00 is in no path. Write the name as it is, or percent-encoded.'
+        )
+    return Path(name).resolve()
 
 
 def require_address(remote: str) -> None:
@@ -169,7 +179,7 @@ def git_address(url: str) -> str:
         # ssh would take such a host for an option, and options of ssh run programs.
         raise errors.UsageError(f'--remote {url}: begins with -, like an option. Write ./{url} for a path.')
     if parts.scheme == 'file':
-        return str(Path(unquote(parts.path)).resolve())
+        return str(_path_of(url, parts.path))
     if parts.scheme in ('http', 'https', 'ssh', 'git+ssh'):
         _refuse_secret(url)
         return url

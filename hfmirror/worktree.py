@@ -140,14 +140,9 @@ class WorkTree:
         """Return the message of a commit that is here."""
         return str(self.git.commit(commit).message)
 
-    def tag(self, name: str, commit: str, text: str, *, seconds: int | None = None) -> str:
-        """Return a new annotated tag object, made ``seconds`` after 1970, else now.
-
-        No ref names it here: the remote's is the one that counts.
-        """
+    def tag(self, name: str, commit: str, text: str) -> str:
+        """Return a new annotated tag object. No ref names it here: the remote's is the one that counts."""
         tagger = git('var', 'GIT_COMMITTER_IDENT', cwd=self.work, env=self._identity())
-        if seconds is not None:
-            tagger = f'{tagger.rpartition(">")[0]}> {seconds} +0000'
         head = f'object {commit}\ntype commit\ntag {name}\ntagger {tagger}\n\n'
         return git('mktag', cwd=self.work, stdin=head + text)
 

@@ -12,12 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from hfmirror import errors, gitcmd
+from hfmirror import target as targets
 from hfmirror.adopting import commits
 from hfmirror.adopting.commits import plan
-from hfmirror.adopting.history import Commit
+from hfmirror.adopting.history import Commit, History
 from hfmirror.config.config import Config
+from hfmirror.tree import total_size
 from tests.support.folder import checksums
 from tests.support.guide import Guide
+from tests.support.inprocess import run_here
 from tests.support.mirror import bare, git
 
 CARD = """---
@@ -70,7 +74,7 @@ def push(remote, *subjects, files=None):
 
 
 def adopt(mirror, *args, code=0, where=('--remote', 'local')):
-    done = mirror.run('adopt', mirror.repo, *where, *args, '--json', code=code)
+    done = run_here('adopt', mirror.repo, *where, *args, '--json', code=code)
     return done.json if code == 0 else done
 
 
@@ -229,6 +233,7 @@ def test_second_time_changes_nothing(mirror):
     assert mirror.git('for-each-ref') == before
 
 
+@pytest.mark.heavy
 def test_training_that_went_on_is_added(mirror):
     push(mirror.remote, *TRAINED)
     adopt(mirror)
@@ -245,7 +250,7 @@ def test_dry_run_changes_nothing(mirror):
     rows = adopt(mirror, '--dry-run')
     assert {row['status'] for row in rows} == {'dry-run'}
     assert mirror.git('for-each-ref') == before
-    shown = mirror.run('adopt', mirror.repo, '--remote', 'local', '--dry-run', code=0)
+    shown = run_here('adopt', mirror.repo, '--remote', 'local', '--dry-run', code=0)
     assert 'step-100' in shown.out
     assert 'would get 4 new tags' in shown.err
 
@@ -260,7 +265,7 @@ def test_facts_of_each_commit_are_in_its_tag(mirror):
     assert rows['step-100']['metrics'] == {'eval_loss': 0.5}
     assert rows['step-200']['metrics'] == {'accuracy': 0.75}
     assert rows['step-300']['bytes'] > 5_000_000
-    listed = mirror.run('list-versions', '--repo', mirror.repo, '--remote', 'local', '--json', code=0).json
+    listed = run_here('list-versions', '--repo', mirror.repo, '--remote', 'local', '--json', code=0).json
     assert {one['name']: (one['metrics'], one['size'], one['files']) for one in listed} == {
         name: (row['metrics'], row['bytes'], row['files']) for name, row in rows.items()
     }
@@ -272,12 +277,13 @@ def test_pull_gets_the_bytes_of_a_step_and_verify_proves_them(mirror, tmp_path):
     push(mirror.remote, *TRAINED)
     adopt(mirror, '--tag', 'v1.0.0')
     where = ('--repo', mirror.repo, '--remote', 'local')
-    mirror.run('pull', 'step-200', '--to', tmp_path / 'got', *where, code=0)
+    run_here('pull', 'step-200', '--to', tmp_path / 'got', *where, code=0)
     assert (tmp_path / 'got' / 'weights.txt').read_text() == 'weights 2\n'
     for version in ('step-100', 'v1.0.0'):
-        mirror.run('verify', version, *where, code=0)
+        run_here('verify', version, *where, code=0)
 
 
+@pytest.mark.heavy
 def test_next_push_goes_on_from_there(mirror, folder):
     push(mirror.remote, *TRAINED)
     adopt(mirror, '--tag', 'v1.0.0')
@@ -286,13 +292,15 @@ def test_next_push_goes_on_from_there(mirror, folder):
     assert 'My own words about it.' in mirror.files()['README.md'].decode()
 
 
-def test_tags_that_are_there_never_move(mirror):
+def test_tags_that_are_there_never_move_and_the_commit_gets_a_name_of_its_own(mirror):
     push(mirror.remote, *TRAINED)
     git('tag', 'step-100', 'main', cwd=mirror.remote)
     before = mirror.git('rev-parse', 'step-100')
-    rows = {row['version']: row['status'] for row in adopt(mirror)}
-    assert rows['step-100'] == 'up-to-date'
+    first = {row['version']: row['commit'] for row in adopt(mirror)}
     assert mirror.git('rev-parse', 'step-100') == before
+    assert first['step-100.2'] == mirror.git('rev-parse', 'step-100.2^{commit}')
+    assert subjects(mirror, 'step-100.2') == 'Training in progress, step 100'
+    assert {row['version']: row['status'] for row in adopt(mirror)} == dict.fromkeys(first, 'up-to-date')
 
 
 def test_name_that_is_taken_is_refused(mirror):
@@ -300,13 +308,38 @@ def test_name_that_is_taken_is_refused(mirror):
     git('tag', 'v1.0.0', 'main~3', cwd=mirror.remote)
     before = mirror.git('for-each-ref')
     assert 'Tags never move' in adopt(mirror, '--tag', 'v1.0.0', code=6).err
+    assert 'Tags never move' in adopt(mirror, '--tag', 'step-100', code=6).err
     assert mirror.git('for-each-ref') == before
 
 
+@pytest.mark.heavy
 def test_second_version_of_the_same_commit_is_refused(mirror):
     push(mirror.remote, *TRAINED)
     adopt(mirror, '--tag', 'v1.0.0')
     assert 'v1.0.0 is the version of the last commit already' in adopt(mirror, '--tag', 'v2.0.0', code=6).err
+
+
+def test_what_was_refused_once_is_not_pushed_the_next_time(mirror):
+    push(mirror.remote, *TRAINED)
+    (mirror.remote / 'hooks').mkdir(exist_ok=True)
+    hook = mirror.remote / 'hooks' / 'pre-receive'
+    hook.write_text('#!/bin/sh\nexit 1\n')
+    hook.chmod(0o755)
+    adopt(mirror, code=1)
+    hook.unlink()
+    git('update-ref', 'refs/heads/main', 'main~3', cwd=mirror.remote)  # somebody has taken it back
+    assert [row['version'] for row in adopt(mirror)] == ['step-100', 'step-200']
+    assert mirror.tags() == ['step-100', 'step-200']
+
+
+def test_push_of_somebody_else_meanwhile_is_told_and_nothing_is_changed(mirror):
+    push(mirror.remote, *TRAINED)
+    (mirror.remote / 'hooks').mkdir(exist_ok=True)
+    hook = mirror.remote / 'hooks' / 'pre-receive'  # runs when git has seen that the tags are free
+    hook.write_text('#!/bin/sh\nmkdir -p refs/tags\ngit rev-parse main > refs/tags/step-200\n')
+    hook.chmod(0o755)
+    assert 'run the same command again' in adopt(mirror, code=6).err
+    assert mirror.tags() == ['step-200']
 
 
 def test_push_that_is_refused_leaves_no_tag(mirror):
@@ -337,12 +370,14 @@ def test_repository_that_is_not_there_is_told(mirror):
     adopt(mirror, code=5)
 
 
+@pytest.mark.heavy
 def test_repository_of_hfmirror_has_nothing_to_adopt(mirror, folder):
     mirror.push(folder, '--tag', 'v1.0.0')
     adopt(mirror, code=5)
     assert mirror.tags() == ['v1.0.0']
 
 
+@pytest.mark.heavy
 def test_branch_with_merges_is_adopted(mirror, tmp_path):
     push(mirror.remote, *TRAINED[:3])
     work = tmp_path / 'work'
@@ -365,6 +400,7 @@ def test_card_that_is_broken_is_told_and_nothing_is_pushed(mirror):
     assert mirror.git('for-each-ref') == before
 
 
+@pytest.mark.heavy
 def test_repository_without_a_card_gets_one(mirror):
     push(mirror.remote, *TRAINED)
     git('-C', mirror.remote, 'config', 'core.bare', 'true')
@@ -385,6 +421,7 @@ def test_thousands_of_commits_are_adopted(mirror):
     assert len(mirror.tags()) == 2001
 
 
+@pytest.mark.heavy
 def test_repository_on_a_git_host_is_adopted(mirror, host, remote):
     push(mirror.remote, *TRAINED)
     rows = adopt(mirror, where=('--remote', remote))
@@ -392,6 +429,7 @@ def test_repository_on_a_git_host_is_adopted(mirror, host, remote):
     assert mirror.tags() == ['epoch-1', 'step-100', 'step-200', 'v0.1.0']
 
 
+@pytest.mark.heavy
 def test_history_that_is_damaged_is_fetched_anew(mirror):
     push(mirror.remote, *TRAINED)
     adopt(mirror, '--dry-run')
@@ -424,6 +462,66 @@ def test_host_that_cannot_be_reached_is_a_network_error(mirror, host, remote):
     push(mirror.remote, *TRAINED)
     host.stop()
     adopt(mirror, where=('--remote', remote), code=7)
+
+
+# -- what is read of a history
+
+
+def past(remote):
+    """The history of a repository, and its commits."""
+    found = History(targets.at_url(str(remote), 'me/x'), remote)
+    return found, found.commits('main')
+
+
+def test_contents_are_those_of_the_tree(tmp_path):
+    pointer = 'version https://git-lfs.github.com/spec/v1\noid sha256:' + 'a' * 64 + '\nsize 5000000\n'
+    deep = {'a/b/c.txt': 'c', 'a/b/m.safetensors': pointer, 'a/b c/\u00e9.txt': 'e', 'copy/b/c.txt': 'c'}
+    push(tmp_path / 'r.git', *(f'step {number}' for number in range(300)), files=deep)
+    found, commits = past(tmp_path / 'r.git')
+    contents = found.contents(commits)
+    for commit in (commits[0], commits[150], commits[-1]):
+        tree = found.tree(commit.oid)
+        assert contents[commit.oid][:2] == (len(tree), total_size(tree))
+    assert contents[commits[0].oid].metrics == {'accuracy': 0.75}
+
+
+def test_folders_that_stand_for_millions_of_files_are_counted_at_once(tmp_path):
+    remote = tmp_path / 'r.git'
+    bare(remote)
+    (tmp_path / 'x').write_text('x')
+    row = f'100644 blob {git("hash-object", "-w", tmp_path / "x", cwd=remote)}\tx\n'
+    for _ in range(31):
+        tree = gitcmd.git('mktree', cwd=remote, stdin=row)
+        row = f'040000 tree {tree}\ta\n040000 tree {tree}\tb\n'
+    git('update-ref', 'refs/heads/main', git('commit-tree', '-m', 'x', tree, cwd=remote), cwd=remote)
+    found, commits = past(remote)
+    assert found.contents(commits)[commits[0].oid].files == 2**30
+
+
+def test_folders_without_end_are_refused(tmp_path):
+    path = '/'.join(['d'] * 300) + '/x'
+    push(tmp_path / 'r.git', 'x', files={path: 'x'})
+    found, commits = past(tmp_path / 'r.git')
+    with pytest.raises(errors.GitError, match='folders in folders'):
+        found.contents(commits)
+
+
+@pytest.mark.parametrize(
+    'broken', ['{', '[' * 5000, 'null', '{"log_history": 5}', '{"log_history": [{"eval_x": NaN}]}']
+)
+def test_state_that_is_broken_tells_nothing_and_the_card_is_asked(tmp_path, broken):
+    push(tmp_path / 'r.git', 'x', files={'trainer_state.json': broken})
+    found, commits = past(tmp_path / 'r.git')
+    assert found.contents(commits)[commits[0].oid].metrics == {'accuracy': 0.75}
+
+
+@pytest.mark.parametrize(
+    'card', ['---\na: [\n---\n', '---\n' + 'a: ' + '[' * 3000 + '\n---\n', '---\nmodel-index: 5\n---\n']
+)
+def test_card_that_is_broken_tells_nothing(tmp_path, card):
+    push(tmp_path / 'r.git', 'x', files={'README.md': card})
+    found, commits = past(tmp_path / 'r.git')
+    assert found.contents(commits)[commits[0].oid].metrics == {}
 
 
 # -- what a real Trainer leaves

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from hfmirror import errors, target
+from hfmirror.archive import gcs
 from tests.support.fault import KILL, at, fault
 from tests.support.guide import ROOT
 
@@ -123,7 +125,22 @@ def test_a_source_that_changed_is_not_sent(storage, tmp_path, size):
     (tmp_path / 'x').write_bytes(b'x' * size)
     with pytest.raises(errors.SourceChanged):
         storage.put('objects/x', tmp_path / 'x', sha256='0' * 64, size=size, advance=lambda _: None)
+    gc.collect()  # which closes a file that was left open, and sends it
     assert storage.size('objects/x') is None
+
+
+def test_a_gcsfs_that_is_made_in_another_way_keeps_its_own_patience():
+    class Files:
+        async def _request(self, *args):
+            raise AssertionError
+
+    files = Files()
+    gcs._be_brief(files)
+    assert '_request' not in vars(files)
+
+
+def test_gcsfs_tries_three_times_and_not_six(storage):
+    assert '_request' in vars(storage.files)
 
 
 def test_bytes_that_did_not_arrive_as_they_were_sent_are_not_kept(storage, tmp_path):

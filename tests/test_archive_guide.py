@@ -78,6 +78,7 @@ def test_s3(shell, monkeypatch):
         assert shell(both, **{'s3://bucket': f's3://{bucket.name}'}).count('pushed and proven') == 2
 
 
+@pytest.mark.heavy
 def test_a_directory_and_what_waits(shell):
     (block,) = BLOCKS['A directory, such as that of a NAS']
     assert 'is whole' in shell(block)
@@ -91,6 +92,7 @@ def test_the_configuration_of_the_page_is_good(shell, tmp_path):
     shell('hfmirror validate-config')
 
 
+@pytest.mark.heavy
 def test_rebuilding(shell, tmp_path):
     shell(BLOCKS['A directory, such as that of a NAS'][0])
     rebuild, move = BLOCKS['Rebuilding a git repository']
@@ -101,6 +103,7 @@ def test_rebuilding(shell, tmp_path):
     assert git('tag', cwd=new) == 'v1.0.0'
 
 
+@pytest.mark.heavy
 def test_by_hand(shell, tmp_path):
     shell(BLOCKS['A directory, such as that of a NAS'][0])
     restore, one = BLOCKS['By hand, without hfmirror']

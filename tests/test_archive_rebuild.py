@@ -79,6 +79,7 @@ def test_it_has_every_commit_tag_and_byte(rebuild, mirror, archive, tmp_path):
         }
 
 
+@pytest.mark.heavy
 def test_its_refs_are_those_of_the_newest_state(rebuild, tmp_path):
     rebuild('again.git')
     state = sorted((tmp_path / 'nas' / 'models' / REPO / 'states').iterdir())[-1].read_text()
@@ -87,6 +88,7 @@ def test_its_refs_are_those_of_the_newest_state(rebuild, tmp_path):
     ] == re.findall(r'[0-9a-f]{40} refs/[^"]+', state)
 
 
+@pytest.mark.heavy
 def test_it_can_be_pushed_to_and_pulled_from_as_any_repository(rebuild, mirror, folder, tmp_path):
     rebuild('again.git')
     folder.write('more.bin', os.urandom(100))
@@ -94,6 +96,7 @@ def test_it_can_be_pushed_to_and_pulled_from_as_any_repository(rebuild, mirror, 
     whole(tmp_path / 'again.git')
 
 
+@pytest.mark.heavy
 def test_local_is_its_place_in_the_local_hub(rebuild, mirror):
     os.rename(mirror.remote, mirror.tmp_path / 'gone.git')
     rebuild('local')
@@ -111,6 +114,7 @@ def test_what_is_there_is_left_alone(rebuild, mirror, tmp_path):
     assert list((tmp_path / 'mine').iterdir()) == []
 
 
+@pytest.mark.heavy
 def test_a_dry_run_makes_nothing(rebuild, tmp_path):
     before = set(tmp_path.iterdir())
     assert rebuild('again.git', '--dry-run', '--json').json['objects'] == 3
@@ -120,9 +124,9 @@ def test_a_dry_run_makes_nothing(rebuild, tmp_path):
 @pytest.mark.parametrize(
     'where',
     [
-        'hfmirror.rebuilding:_fetch_objects',
+        pytest.param('hfmirror.rebuilding:_fetch_objects', marks=pytest.mark.heavy),
         'hfmirror.pulling:Fetcher._part',
-        'hfmirror.rebuilding:require_free',
+        pytest.param('hfmirror.rebuilding:require_free', marks=pytest.mark.heavy),
     ],
 )
 def test_a_kill_leaves_nothing_under_its_name_and_the_same_again_goes_on(rebuild, tmp_path, where):
@@ -134,6 +138,7 @@ def test_a_kill_leaves_nothing_under_its_name_and_the_same_again_goes_on(rebuild
     assert list(tmp_path.glob('.again*')) == []
 
 
+@pytest.mark.heavy
 def test_what_came_before_a_kill_is_not_fetched_again(rebuild, archive, mirror, folder, tmp_path):
     folder.write('large.bin', os.urandom(3 * 2**20))
     mirror.push(folder, '--remote', archive, '--tag', 'v2.0.0')
@@ -154,6 +159,7 @@ def test_a_lost_object_stops_it_before_anything_has_the_name(rebuild, tmp_path):
     assert not (tmp_path / 'again.git').exists()
 
 
+@pytest.mark.heavy
 def test_a_changed_object_stops_it(rebuild, tmp_path):
     changed = next(path for path in (tmp_path / 'nas').rglob('objects/*/*/*'))
     changed.write_bytes(b'\0' * changed.stat().st_size)
@@ -161,6 +167,7 @@ def test_a_changed_object_stops_it(rebuild, tmp_path):
     assert not (tmp_path / 'again.git').exists()
 
 
+@pytest.mark.heavy
 def test_an_archive_without_the_repository_is_not_found(archive, mirror):
     args = ['rebuild', '--remote', archive, '--repo', 'me/nothing', '--to', 'x.git']
     assert 'no such repository' in mirror.run(*args, code=5).err
@@ -176,6 +183,7 @@ def test_an_empty_name_is_refused(rebuild):
     rebuild('', code=2)
 
 
+@pytest.mark.heavy
 def test_other_branches_come_along(mirror, folder, archive, rebuild, tmp_path):
     mirror.push(folder, '--remote', archive, '--branch', 'dev', '--tag', 'v3.0.0')
     rebuild('again.git')
@@ -207,6 +215,7 @@ def test_the_commands_of_its_readme_restore_it_as_they_stand(archive, mirror, tm
     assert len((clone / 'model.bin').read_bytes()) == 5000
 
 
+@pytest.mark.heavy
 def test_what_was_restored_goes_to_any_host_as_the_readme_says(archive, tmp_path):
     place = tmp_path / 'nas' / 'models' / REPO
     text = (place / 'README.txt').read_text()
@@ -217,6 +226,12 @@ def test_what_was_restored_goes_to_any_host_as_the_readme_says(archive, tmp_path
     subprocess.run(['bash', '-euc', push], cwd=tmp_path / 'model', check=True, capture_output=True)
     whole(new)
     assert git('tag', cwd=new).split() == ['v1.0.0', 'v1.1.0', 'v1.2.0']
+
+
+def test_the_readme_quotes_an_address_for_the_shell():
+    text = guide(target.archived('s3://bucket/my models', REPO))
+    assert "--remote 's3://bucket/my models' --repo" in text
+    assert f"--recursive 's3://bucket/my models/models/{REPO}' ./archive" in text
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ def test_a_release_is_pushed_listed_verified_and_pulled(push, run, bucket, folde
     assert (tmp_path / 'pulled' / 'model.bin').read_bytes() == (folder.path / 'model.bin').read_bytes()
 
 
+@pytest.mark.heavy
 def test_a_second_release_sends_only_what_is_new(push, bucket, folder):
     push('--tag', 'v1.0.0')
     before = bucket.contents('objects')
@@ -83,6 +84,7 @@ def test_a_second_release_sends_only_what_is_new(push, bucket, folder):
     assert bucket.count('PUT') == 4  # an object, a bundle, a manifest, a state
 
 
+@pytest.mark.heavy
 def test_the_same_folder_again_sends_nothing(push, bucket):
     push('--tag', 'v1.0.0')
     bucket.requests.clear()
@@ -90,6 +92,7 @@ def test_the_same_folder_again_sends_nothing(push, bucket):
     assert bucket.count('PUT') == bucket.count('POST') == 0
 
 
+@pytest.mark.heavy
 def test_a_large_file_goes_in_parts_and_comes_back_in_ranges(push, run, bucket, folder, tmp_path):
     content = os.urandom(LARGE)
     folder.write('large.bin', content)
@@ -102,6 +105,7 @@ def test_a_large_file_goes_in_parts_and_comes_back_in_ranges(push, run, bucket, 
     assert bucket.count('GET', hashlib.sha256(content).hexdigest()) == 3
 
 
+@pytest.mark.heavy
 def test_a_pull_goes_on_at_the_byte_where_it_was_ended(push, run, bucket, folder, tmp_path):
     content = os.urandom(LARGE)
     folder.write('large.bin', content)
@@ -114,6 +118,7 @@ def test_a_pull_goes_on_at_the_byte_where_it_was_ended(push, run, bucket, folder
     assert bucket.count('GET', hashlib.sha256(content).hexdigest()) == 2
 
 
+@pytest.mark.heavy
 def test_a_kill_in_the_middle_of_a_large_file_goes_on_with_the_parts_that_are_there(
     push, run, bucket, folder, tmp_path
 ):
@@ -130,6 +135,7 @@ def test_a_kill_in_the_middle_of_a_large_file_goes_on_with_the_parts_that_are_th
     assert run('verify', '--content', '--json').json['ok']
 
 
+@pytest.mark.heavy
 def test_a_kill_in_the_middle_sends_no_object_again(push, run, bucket, folder, tmp_path):
     for number in range(6):
         folder.write(f'part-{number}.bin', os.urandom(3000))
@@ -144,6 +150,7 @@ def test_a_kill_in_the_middle_sends_no_object_again(push, run, bucket, folder, t
 
 
 @pytest.mark.parametrize('what', ['/objects/', '/history/', '/versions/', '/states/'])
+@pytest.mark.heavy
 def test_a_service_that_fails_now_and_then_is_asked_again(push, run, bucket, what):
     bucket.fail('PUT', what)
     push('--tag', 'v1.0.0')
@@ -151,6 +158,7 @@ def test_a_service_that_fails_now_and_then_is_asked_again(push, run, bucket, wha
 
 
 @pytest.mark.parametrize('status', [503, 429])
+@pytest.mark.heavy
 def test_a_service_that_is_busy_gets_the_release_later(push, run, bucket, mirror, at_once, status):
     bucket.fail('PUT', '/objects/', status, times=100)
     assert 'resume' in push('--tag', 'v1.0.0', code=7).err
@@ -159,6 +167,7 @@ def test_a_service_that_is_busy_gets_the_release_later(push, run, bucket, mirror
     assert versions(run) == ['v1.0.0']
 
 
+@pytest.mark.heavy
 def test_a_connection_that_is_cut_in_the_middle_is_mended_by_resume(
     push, run, bucket, mirror, folder, at_once
 ):
@@ -175,6 +184,7 @@ def test_a_connection_that_is_cut_in_the_middle_is_mended_by_resume(
     assert Path('pulled/large.bin').read_bytes() == content
 
 
+@pytest.mark.heavy
 def test_an_answer_that_was_lost_after_the_state_was_made_is_no_conflict(push, run, bucket):
     app = bucket._app
 
@@ -265,6 +275,7 @@ def test_a_corrupted_object_is_found_by_its_content_and_a_missing_one_at_once(pu
     run('verify', '--content')
 
 
+@pytest.mark.heavy
 def test_it_is_rebuilt_with_the_same_commits_tags_and_bytes(push, run, bucket, folder, tmp_path):
     content = os.urandom(LARGE)
     folder.write('large.bin', content)
@@ -293,6 +304,7 @@ def test_many_objects_are_listed_and_not_asked_for_one_by_one(bucket, tmp_path):
 # -- who may, and where
 
 
+@pytest.mark.heavy
 def test_a_bucket_that_is_not_there_is_not_found(bucket, mirror, folder):
     done = mirror.run('push', folder, '--remote', 's3://nobucket/x', '--repo', REPO, code=5)
     assert 's3://nobucket: no such bucket' in done.err
@@ -305,11 +317,13 @@ def test_without_credentials_it_is_said_how_to_give_some(push, monkeypatch):
     assert 'AWS_PROFILE' in done.err and len(done.err.splitlines()) == 1
 
 
+@pytest.mark.heavy
 def test_a_profile_that_is_not_there_is_said(push, monkeypatch):
     monkeypatch.setenv('AWS_PROFILE', 'nobody')
     assert 'nobody' in push(code=4).err
 
 
+@pytest.mark.heavy
 def test_a_refusal_is_said_and_nothing_is_queued(push, bucket, mirror):
     bucket.fail('PUT', '/objects/', 403, times=10)
     assert 'not allowed' in push(code=4).err
@@ -327,6 +341,7 @@ sys.addaudithook(spy)
 """
 
 
+@pytest.mark.heavy
 def test_no_secret_is_in_any_file_argument_or_message(push, bucket, run, mirror, folder, tmp_path):
     code = tmp_path / 'code'
     code.mkdir()
@@ -351,6 +366,7 @@ def test_no_secret_is_in_any_file_argument_or_message(push, bucket, run, mirror,
     'remote',
     ['s3://AKIAIOSFODNN7EXAMPLE:secretsecret@bucket/x', 's3://key@bucket', 'gs://me:secretsecret@b/x'],
 )
+@pytest.mark.heavy
 def test_credentials_in_the_address_are_refused_and_not_repeated(mirror, folder, remote):
     done = mirror.run('push', folder, '--remote', remote, '--repo', REPO, code=2)
     assert 'secretsecret' not in done.err and 'process lists' in done.err
@@ -358,7 +374,7 @@ def test_credentials_in_the_address_are_refused_and_not_repeated(mirror, folder,
     assert 'secretsecret' not in done.err
 
 
-@pytest.mark.parametrize('extra', [('s3', 's3fs'), ('gs', 'gcsfs')])
+@pytest.mark.parametrize('extra', [('s3', 's3fs'), pytest.param(('gs', 'gcsfs'), marks=pytest.mark.heavy)])
 def test_an_extra_that_is_not_installed_is_named(mirror, folder, tmp_path, extra):
     scheme, module = extra
     code = tmp_path / 'code'
@@ -371,6 +387,7 @@ def test_an_extra_that_is_not_installed_is_named(mirror, folder, tmp_path, extra
     assert f"pip install 'hf-mirror[{'s3' if scheme == 's3' else 'gcs'}]'" in done.err
 
 
+@pytest.mark.heavy
 def test_the_hub_being_offline_does_not_concern_an_archive(push, run):
     push('--tag', 'v1.0.0', env={'HF_HUB_OFFLINE': '1'})
     assert versions(run, env={'HF_HUB_OFFLINE': '1'}) == ['v1.0.0']
@@ -406,6 +423,67 @@ def test_a_source_that_changed_is_not_sent(storage, bucket, tmp_path, size):
     with pytest.raises(errors.SourceChanged):
         storage.put('objects/x', tmp_path / 'x', sha256='0' * 64, size=size, advance=lambda _: None)
     assert bucket.contents() == {} and bucket.unfinished() == 0
+
+
+@pytest.fixture
+def large(tmp_path):
+    """A file of three parts, and what is given with it when it is put."""
+    content = os.urandom(LARGE)
+    (tmp_path / 'large').write_bytes(content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    return tmp_path / 'large', {'sha256': sha256, 'size': LARGE, 'advance': lambda _: None}
+
+
+def is_there(bucket, large):
+    return bucket.read(f'{PLACE}/objects/x') == large[0].read_bytes()
+
+
+def not_any_more(bucket):
+    """Answer to an upload that has ended as the service does; moto breaks down on it."""
+    for method in ('PUT', 'POST'):
+        bucket.fail(method, 'uploadId=', 404, times=9)
+
+
+def test_a_large_file_goes_on_with_the_parts_that_are_there(storage, bucket, large):
+    source, given = large
+    bucket.fail('PUT', 'partNumber=3', times=100)
+    with pytest.raises(errors.NetworkError):
+        storage.put('objects/x', source, **given)
+    bucket._rules.clear()
+    bucket.requests.clear()
+    storage.put('objects/x', source, **given)
+    assert bucket.count('PUT', 'partNumber=') == 1 and is_there(bucket, large)
+
+
+def test_two_who_send_the_same_large_file_at_once_go_on_with_one_upload(storage, bucket, large):
+    source, given = large
+
+    def faster():
+        other = S3(target.archived(bucket.remote, REPO))
+        other.put('objects/x', source, **given)
+        other.close()
+        not_any_more(bucket)
+
+    bucket.then('PUT', 'partNumber=2', faster)
+    storage.put('objects/x', source, **given)
+    assert is_there(bucket, large) and bucket.unfinished() == 0
+
+
+def test_an_upload_that_somebody_else_gave_up_is_begun_again(storage, bucket, large):
+    source, given = large
+    key = f'{PLACE}/objects/x'
+
+    def give_up():
+        (begun,) = bucket.client.list_multipart_uploads(Bucket=bucket.name)['Uploads']
+        bucket.client.abort_multipart_upload(Bucket=bucket.name, Key=key, UploadId=begun['UploadId'])
+        not_any_more(bucket)
+
+    bucket.then('PUT', 'partNumber=3', give_up)
+    with pytest.raises(errors.NetworkError, match='ended by somebody else'):  # which is tried again
+        storage.put('objects/x', source, **given)
+    bucket._rules.clear()
+    storage.put('objects/x', source, **given)
+    assert is_there(bucket, large)
 
 
 def test_what_is_not_there_has_no_size_and_no_content(storage):
@@ -473,6 +551,7 @@ def test_what_a_cloud_says_is_shown_without_secrets():
     assert 'abcdef' not in text and 'AKIA' not in text and 'said no' in text
 
 
+@pytest.mark.heavy
 def test_the_states_can_be_read_by_any_json_reader(push, bucket):
     push('--tag', 'v1.0.0')
     ((key, _),) = bucket.contents('states').items()

@@ -9,8 +9,10 @@ import string
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, suppress
 
 import pytest
+from filelock import FileLock
 
 from tests.support.coderepo import REPO, CodeRepo
 from tests.support.mirror import bare, git
@@ -21,6 +23,17 @@ ZERO = '0' * 40
 @pytest.fixture
 def code(tmp_path, mirror):
     return CodeRepo(tmp_path / 'code', mirror)
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    place = tmp_path / 'full'
+    place.mkdir()
+    mount = ['mount', '-t', 'tmpfs', '-o', 'size=64k', 'none', place]
+    if sys.platform != 'linux' or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip('mounts a file system')
+    yield place
+    subprocess.run(['umount', place], check=True)
 
 
 # -- commit
@@ -257,6 +270,7 @@ def test_a_tag_of_an_older_commit_names_that_as_the_source(code):
     assert code.source() == code.head('HEAD~1')
 
 
+@pytest.mark.heavy
 def test_a_released_result_gets_a_second_name_by_a_tag(code):
     code.install('commit', 'tag')
     code.commit()
@@ -407,6 +421,24 @@ def test_a_push_of_other_things_carries_no_release(code, what):
     assert code.tags() == []
 
 
+@pytest.mark.parametrize('word', ['--dry-run', '-nv'])
+def test_a_push_that_only_shows_what_it_would_do_releases_nothing(code, word):
+    code.code_remote()
+    code.install('push')
+    code.git('push', word, 'origin', 'main')
+    assert code.tags() == []
+
+
+def test_a_full_disk_stops_a_push(code, full_disk, monkeypatch):
+    origin = code.code_remote()
+    code.install('push', background=True)
+    monkeypatch.setenv('HFMIRROR_HOME', str(full_disk))
+    with suppress(OSError):
+        (full_disk / 'fill').write_bytes(bytes(128 * 1024))
+    assert 'No space left' in code.git('push', 'origin', 'main', code=1).err
+    assert git('for-each-ref', cwd=origin) == ''
+
+
 def test_a_half_written_result_does_not_stop_a_push(code):
     origin = code.code_remote()
     code.outputs.write('model.safetensors.tmp', b'x')
@@ -467,6 +499,7 @@ def test_the_source_of_a_release_in_the_background_is_the_commit_that_it_was_for
     assert code.source() == first != code.head()
 
 
+@pytest.mark.heavy
 def test_what_failed_in_the_background_is_told_by_the_next_hook_and_replaced(code):
     code.install('commit', background=True)
     code.outputs.write('notes.txt', f'token: {_secret()}\n')
@@ -493,6 +526,82 @@ def test_a_kill_of_the_release_loses_nothing(code, monkeypatch):
     code.mirror.run('resume', code=7)
     assert code.saves() == []
     assert 'v0.1.0' in code.mirror.run('status').out
+
+
+def test_what_was_killed_is_taken_up_by_the_next_commit(code, monkeypatch):
+    monkeypatch.setenv('HFMIRROR_SETTINGS__UPLOAD__MAX_RETRIES', '0')
+    with socket.create_server(('127.0.0.1', 0)) as silent:
+        address = f'http://127.0.0.1:{silent.getsockname()[1]}/me/tiny-model.git'
+        code.install('commit', 'push', background=True, args=['--remote', address])
+        code.commit()
+        for number in _processes(code.path):
+            os.kill(number, signal.SIGKILL)
+    code.code_remote()
+    assert 'is on its way in the background' in code.git('push', '-q', 'origin', 'main').err
+    code.quiet()
+    assert code.saves() == []
+    assert 'v0.1.0' in code.mirror.run('status').out
+
+
+def test_what_is_written_over_before_it_was_sent_is_not_released(code):
+    code.install('commit', background=True)
+    with _held_up(code):
+        code.commit()
+        with (code.outputs.path / 'model.bin').open('wb') as file:
+            file.write(b'half')
+    code.quiet()
+    assert code.tags() == []
+    assert 'have been written over since' in code.saves()[0]['error']
+    code.finish_training(b'two')
+    code.commit()
+    assert code.wait(1) == ['v0.1.0']
+    assert code.source() == code.head()
+    assert code.saves() == []
+
+
+@pytest.mark.heavy
+def test_a_result_that_failed_waits_when_the_next_one_comes(code):
+    code.install('commit', background=True)
+    code.outputs.write('notes.txt', f'token: {_secret()}\n')
+    code.commit()
+    code.quiet()
+    first = code.head()
+    code.outputs.remove('notes.txt')
+    code.outputs.remove('model.bin')
+    code.finish_training(b'two')
+    code.commit()
+    assert code.wait(1) == ['v0.1.0']
+    assert code.source() != first
+    assert [save['source_commit'] for save in code.saves()] == [first]
+
+
+def test_an_interruption_ends_the_wait_and_not_the_release(code):
+    code.install('commit')
+    with _held_up(code):
+        commit = subprocess.Popen(
+            ['git', 'commit', '-q', '--allow-empty', '-m', 'x'],
+            cwd=code.path,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        until = time.monotonic() + 60
+        while 'another hfmirror is at work' not in code.log():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        os.killpg(commit.pid, signal.SIGINT)
+        assert 'outputs: goes on in the background' in commit.communicate(timeout=60)[1]
+    assert code.wait(1) == ['v0.1.0']
+    assert code.commit().err == ''
+
+
+@contextmanager
+def _held_up(code):
+    """Have another process release saves, so to speak, until the end of the block."""
+    lock = code.mirror.home / 'outbox' / 'saves' / 'sender.lock'
+    lock.parent.mkdir(parents=True)
+    with FileLock(lock):
+        yield
 
 
 def _secret():
@@ -550,7 +659,9 @@ def test_git_goes_on_when_hfmirror_is_gone_from_its_interpreter(code):
     script = code.hook('pre-push')
     bare_python = os.path.realpath(sys.executable)
     script.write_text(script.read_text().replace(sys.executable, bare_python))
-    code.git('push', '-q', 'origin', 'main')
+    done = code.git('push', '-q', 'origin', 'main')
+    assert f'hfmirror is gone from {bare_python}' in done.err
+    assert "run 'hfmirror hooks install' again" in done.err
     assert code.tags() == []
 
 
@@ -574,6 +685,7 @@ def test_without_a_token_the_release_is_kept_on_this_machine(code):
     assert code.tags() == ['v0.1.0']
 
 
+@pytest.mark.heavy
 def test_a_release_goes_to_the_hub_with_the_token_of_the_environment(code, hub, monkeypatch):
     monkeypatch.setenv('HF_ENDPOINT', hub.endpoint)
     monkeypatch.setenv('HF_TOKEN', hub.token)
@@ -586,21 +698,21 @@ def test_a_release_goes_to_the_hub_with_the_token_of_the_environment(code, hub, 
 def test_an_unchanged_folder_and_none_cost_little(code):
     code.install('commit')
     code.commit()
-    took = []
-    for _ in range(3):
-        started = time.monotonic()
-        code.git('hook', 'run', 'post-commit')
-        took.append(time.monotonic() - started)
+    assert any(_takes(code) < 0.5 for _ in range(8))  # of a machine with other work the best time counts
     shutil.rmtree(code.outputs.path)
+    assert any(_takes(code) < 0.5 for _ in range(8))
+
+
+def _takes(code):
     started = time.monotonic()
     code.git('hook', 'run', 'post-commit')
-    took.append(time.monotonic() - started)
-    assert min(took) < 0.5
+    return time.monotonic() - started
 
 
 # -- by hand, and by whoever manages hooks
 
 
+@pytest.mark.heavy
 def test_a_hook_can_be_run_by_hand_without_being_installed(code):
     assert code.hooks('run', 'commit', '--no-background').err.startswith('hfmirror: outputs: v0.1.0 pushed')
     code.git('tag', 'v1.0.0')

@@ -39,6 +39,7 @@ def test_every_block_is_one_that_is_tried():
     assert len(blocks('yaml')) == 3
 
 
+@pytest.mark.heavy
 def test_the_commands_of_the_guide_do_what_it_says(code):
     install, events, look, wait, skip, uninstall, by_hand = blocks('bash')
     shell(code, install)

@@ -169,18 +169,83 @@ def test_the_commit_of_the_code_is_the_one_that_was_checked_out_when_the_trainin
 # -- when it ends badly
 
 
-def test_what_is_wrong_with_the_plot_does_not_stop_a_training(out, monkeypatch, capsys):
+@pytest.mark.parametrize('what', ['plot', 'section', 'trajectory'])
+def test_what_is_wrong_with_the_curve_does_not_cost_the_model(out, monkeypatch, capsys, what):
     from hfmirror.integrations import curve
 
-    def broken(history):
+    def broken(*given, **named):
         raise RuntimeError('a font is broken')
 
-    monkeypatch.setattr(curve, 'plot', broken)
+    monkeypatch.setattr(curve, what, broken)
     with run() as training:
         training.log({'loss': 1.0})
-        training.checkpoint()
-    assert told(training) == [('pushed', 'step-1')]
+    assert told(training) == [('pushed', 'v0.1.0')]
     assert 'RuntimeError: a font is broken' in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_when_something_is_logged_does_not_stop_a_training(out, capsys):
+    with run() as training:
+        training._log.close()
+        training._log = open('/dev/full', 'a', encoding='utf-8')  # noqa: SIM115
+        for _ in range(3):
+            training.log({'loss': 1.0})
+        training.checkpoint()
+    assert capsys.readouterr().err.count('No space left on device') == 1
+    assert [version for _, version in told(training)] == ['step-3', 'v0.1.0']
+
+
+@pytest.mark.parametrize(
+    'line',
+    [
+        '{"step": 1, "loss": 1' + '0' * 400 + '}',
+        '{"step": 1, "epoch": "x", "loss": 1.0}',
+        '{"step": 1, "epoch": NaN}',
+        '{"step": 9' + '0' * 400 + '}',
+        '{"step": true}',
+    ],
+)
+def test_a_log_of_strangers_does_no_harm(out, line):
+    (out / LOG).write_text(f'{line}\n')
+    with run(tag='step-{step}-{epoch}') as training:
+        training.log({'count': 10**400, 'loss': 0.5})
+        training.checkpoint()
+    assert {status for status, _ in told(training)} == {'pushed'} and len(told(training)) == 2
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_trained(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(errors.HfmirrorError, match='cannot be written'), run(folder='file/out'):
+        pass
+
+
+def test_a_training_may_change_its_directory(out, tmp_path, monkeypatch, mirror):
+    (tmp_path / 'config.yaml').write_text('huggingface: {repository: {model_name: mine}}\n')
+    (tmp_path / 'elsewhere').mkdir()
+    (tmp_path / 'elsewhere' / 'config.yaml').write_text('huggingface: {repository: {model_name: others}}\n')
+    with hfmirror.training_run(folder='out', remotes='local') as training:
+        monkeypatch.chdir(tmp_path / 'elsewhere')
+        training.log({'loss': 1.0})
+        training.checkpoint()
+    assert [result.url.rpartition('/')[2] for result in training.results] == ['mine.git'] * 2
+
+
+def test_much_that_waits_on_a_slow_disk_is_looked_at_seldom(out, monkeypatch):
+    from hfmirror.integrations import releases
+
+    looks = []
+
+    def slow():
+        looks.append(time.sleep(0.02))
+
+    with run() as training, monkeypatch.context() as patch:
+        patch.setattr(releases, '_LOOK_EVERY_S', 0.0)
+        patch.setattr(training._releases, '_collect', slow)
+        training._releases._waiting['some'] = None
+        started = time.perf_counter()
+        while time.perf_counter() - started < 0.5:
+            training.log({'loss': 1.0})
+        training._releases._waiting.clear()
+    assert len(looks) == 1
 
 
 def test_an_exception_is_passed_on_and_what_is_whole_is_released(out, mirror):

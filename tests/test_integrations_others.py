@@ -92,3 +92,29 @@ def test_epochs_of_keras_are_releases(tmp_path, mirror):
     assert "['epoch-2', 'epoch-4', 'v0.1.0']" in done.stdout
     assert 'model.keras' in mirror.files('epoch-2')
     assert '| `mae` |' in mirror.files('v0.1.0')['README.md'].decode()
+
+
+def test_a_disk_that_is_full_does_not_stop_keras(tmp_path):
+    done = python(
+        tmp_path,
+        KERAS.replace('model.fit', "(released.run.folder / 'model.keras').mkdir(parents=True)\nmodel.fit"),
+    )
+    assert "['v0.1.0']" in done.stdout
+    assert done.stderr.count('warning: hfmirror:') == 1
+
+
+def test_a_disk_that_is_full_does_not_stop_lightning(tmp_path):
+    done = python(
+        tmp_path,
+        LIGHTNING.replace(
+            'try:', "(released.run.folder / 'last.ckpt' / 'in the way').mkdir(parents=True)\ntry:"
+        ),
+        2,
+    )
+    assert '] 8' in done.stdout and 'step-4' not in done.stdout
+    assert done.stderr.count('warning: hfmirror:') == 1
+
+
+def test_a_trial_of_lightning_releases_nothing(tmp_path):
+    done = python(tmp_path, LIGHTNING.replace('logger=False', 'logger=False, fast_dev_run=True'), 2)
+    assert '[] 1' in done.stdout and not (tmp_path / 'out').exists()

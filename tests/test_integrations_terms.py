@@ -165,5 +165,5 @@ def test_steps_that_a_resumed_training_has_done_again_count_once():
 
 def test_without_matplotlib_there_is_a_line_that_says_how_to_get_it(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'matplotlib.figure', None)
-    assert curve.plotted(history()) is None
+    assert curve.account(history())[0] is None
     assert "pip install 'hf-mirror[plot]'" in capsys.readouterr().err

@@ -334,6 +334,68 @@ def test_a_disk_that_is_refused_does_not_stop_a_training(tmp_path, monkeypatch, 
     assert capsys.readouterr().err.count('warning: hfmirror:') == 1
 
 
+@pytest.mark.parametrize('failure', [OSError('gone'), ImportError('no such package'), AttributeError('odd')])
+def test_nothing_that_goes_wrong_here_is_raised_into_a_training(tmp_path, monkeypatch, capsys, failure):
+    from hfmirror.integrations import trainer as trainers
+    from hfmirror.integrations.releases import Releases
+
+    def broken(*args, **kwargs):
+        raise failure
+
+    with monkeypatch.context() as patch:
+        for owner, name in ((trainers, 'checkpoint_of'), (Releases, '_collect'), (Releases, '_wait')):
+            patch.setattr(owner, name, broken)
+        released = callback()
+        trainer = made(tmp_path / 'out', released, steps=4)
+        trainer.train()
+    assert trainer.state.global_step == 4
+    assert capsys.readouterr().err.count('warning: hfmirror:') == 1
+
+
+def test_an_interruption_is_one(tmp_path, monkeypatch):
+    from hfmirror.integrations.releases import Releases
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Releases, 'put', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        made(tmp_path / 'out', callback(), steps=4).train()
+
+
+def test_training_twice_with_one_trainer_releases_both(tmp_path, mirror):
+    released = callback()
+    trainer = made(tmp_path / 'my out ü', released, steps=2)
+    trainer.train()
+    trainer.train()
+    assert told(released) == [('pushed', 'step-2.2'), ('pushed', 'v0.2.0')]
+    assert mirror.tags() == ['step-2', 'step-2.2', 'v0.1.0', 'v0.2.0']
+
+
+def test_an_evaluation_alone_releases_nothing(tmp_path):
+    released = callback()
+    made(tmp_path / 'out', released, evaluates=True).evaluate()
+    assert released.results == [] and not Spool(home()).root.exists()
+
+
+def test_a_hub_that_takes_its_time_costs_the_training_none(tmp_path, hub, online):
+    hub.delay('* /', 1.0, times=1000)
+    ends = []
+
+    from transformers import TrainerCallback
+
+    class Clock(TrainerCallback):
+        def on_train_begin(self, *args, **kwargs):
+            self.started = time.perf_counter()
+
+        def on_train_end(self, *args, **kwargs):
+            ends.append(time.perf_counter() - self.started)
+
+    made(tmp_path / 'alone', Clock(), steps=10).train()
+    made(tmp_path / 'out', Clock(), callback('local/tiny-model', every='save', **online), steps=10).train()
+    assert ends[1] < ends[0] + 2.0
+
+
 # -- killed, begun again, resumed
 
 _SCRIPT = """

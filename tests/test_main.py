@@ -134,3 +134,22 @@ def test_python_m_hfmirror_is_the_same_command():
         [sys.executable, '-m', 'hfmirror', '--version'], capture_output=True, text=True, check=True
     )
     assert done.stdout == f'hfmirror {__version__}\n'
+
+
+def test_streams_that_were_closed_from_the_start_are_no_error():
+    command = [sys.executable, '-m', 'hfmirror', 'status']
+    assert subprocess.run(['sh', '-c', '"$@" 2>&- >&-', 'sh', *command], check=False).returncode == 0
+
+
+def test_a_working_directory_that_was_removed_is_named(tmp_path):
+    gone = tmp_path / 'gone'
+    gone.mkdir()
+    command = 'rmdir "$1" && shift && "$@"'
+    done = subprocess.run(
+        ['sh', '-c', command, 'sh', gone, sys.executable, '-m', 'hfmirror', 'config'],
+        cwd=gone,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1 and 'working directory' in done.stderr

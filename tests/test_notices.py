@@ -247,6 +247,16 @@ def test_resume_tells_what_waits_and_status_shows_it(mirror, folder, webhook, tm
     assert 'nothing waits' in mirror.run('status', code=0).err
 
 
+def test_resume_says_why_a_notification_is_not_told(mirror, folder, tmp_path):
+    configure(tmp_path, NOBODY)
+    mirror.push(folder, '--tag', 'v1.0.0')
+    (tmp_path / 'elsewhere').mkdir()
+    there = mirror.run('resume', cwd=tmp_path / 'elsewhere', code=0)
+    assert '1 notification of other projects' in there.err and 'nothing waits' not in there.err
+    (tmp_path / 'config.yaml').unlink()
+    assert '1 notification not told: notifications are off here' in mirror.run('resume', code=0).err
+
+
 def test_a_notification_can_be_dropped(mirror, folder, tmp_path):
     configure(tmp_path, NOBODY)
     mirror.push(folder)

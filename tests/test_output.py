@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
 import sys
 
 import pytest
@@ -32,6 +34,16 @@ def test_details_are_for_those_who_ask(capsys):
     output.configure(verbose=True)
     output.detail('two')
     assert capsys.readouterr().err == 'two\n'
+
+
+@pytest.mark.parametrize('to', ['nobody', '/dev/full'])
+def test_talk_that_nobody_can_read_stops_nothing(to):
+    code = "from hfmirror import output\nfor _ in range(3): output.say('working')\noutput.data('done')"
+    reading, writing = os.pipe()
+    os.close(reading)
+    err = writing if to == 'nobody' else os.open(to, os.O_WRONLY)
+    done = subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=err, check=True)
+    assert done.stdout == b'done\n'
 
 
 def test_silent_leaves_warnings_and_errors(capsys):

@@ -140,6 +140,24 @@ def test_a_name_that_cannot_be_fails_with_2(looking, name):
     assert 'Try --repo' in found['name']['advice']
 
 
+def test_beside_a_wrong_name_the_token_is_looked_at_and_whose_it_is_suggested(looking, hub):
+    found = looking('--repo', 'results', env={'HF_TOKEN': new_user(hub, 'ada')}, code=2)
+    assert found['name']['advice'] == 'Try --repo ada/results.'
+    assert found['token']['found'] == 'found in HF_TOKEN: ada, role write'
+    assert {'remote', 'disk', 'waiting', 'job'} <= found.keys()
+
+
+def test_a_wrong_token_is_told_beside_a_wrong_name(looking):
+    found = looking('--repo', 'a/b/c', env={'HF_TOKEN': 'hf_' + 'x' * 34}, code=2)
+    assert (found['name']['state'], found['token']['state']) == ('fail', 'fail')
+
+
+def test_beside_a_wrong_name_a_hub_that_cannot_be_reached_is_told(mirror):
+    env = {'HF_ENDPOINT': 'http://127.0.0.1:9', 'HF_TOKEN': 'hf_' + 'x' * 34}
+    done = mirror.run('preflight', '--repo', 'results', env=env, code=2)
+    assert 'fail  name' in done.out and 'fail  remote' in done.out
+
+
 def test_a_name_without_namespace_is_that_of_the_owner_of_the_token(looking):
     (done,) = [looking('./my-model')['name']]
     assert done['found'] == 'local/my-model, a model on hub'
@@ -270,6 +288,7 @@ def test_a_hub_that_cannot_be_reached_fails_with_7(mirror):
     done = mirror.run('preflight', '--repo', 'me/x', env=env, code=7)
     assert 'fail  remote' in done.out
     assert 'ok    token          found in HF_TOKEN' in done.out
+    assert 'clock' not in done.out
 
 
 def test_a_namespace_that_nobody_can_be_asked_for_fails_with_7(mirror):
@@ -364,6 +383,7 @@ def test_no_token_is_shown(looking, mirror, hub):
 # -- waiting
 
 
+@pytest.mark.heavy
 def test_a_remote_that_comes_back_is_waited_for(mirror, host, remote):
     host.stop()
     threading.Timer(3, host.start).start()

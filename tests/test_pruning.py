@@ -42,6 +42,10 @@ def test_series_without_a_field_is_one_tag():
     assert of_series(['latest-run', 'latest-run-1'], 'latest-run') == ['latest-run']
 
 
+def test_number_that_no_training_counts_to_is_of_no_series():
+    assert of_series(['step-' + '9' * 5000, 'step-5', 'step-\u0665'], 'step-{step}') == ['step-5']
+
+
 # -- what goes
 
 

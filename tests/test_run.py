@@ -12,9 +12,11 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from hfmirror.running import found
 from tests.support.fault import KILL, at, fault
 from tests.support.mirror import git, git_bytes
 from tests.support.person import Person
@@ -116,7 +118,7 @@ def is_alive(pid):
 # -- the command is as if it ran alone
 
 
-@pytest.mark.parametrize('code', [0, 1, 3, 77, 255])
+@pytest.mark.parametrize('code', [0, 3, 255])
 def test_the_exit_code_is_kept(training, mirror, code):
     training(f'{MODEL}exit {code}', code=code)
     assert told(mirror)['exit_code'] == code
@@ -135,6 +137,25 @@ def test_each_stream_passes_through_byte_for_byte(mirror, tmp_path):
     )
     assert done.stdout == out
     assert err in done.stderr
+
+
+def test_an_output_that_nobody_reads_any_more_does_not_lose_the_release(mirror, script, tmp_path):
+    reading, writing = os.pipe()
+    options = ['--folder', 'out', *OPTIONS]
+    text = f"trap '' PIPE\n{MODEL}touch ready; while [ ! -e go ]; do sleep 0.05; done; echo words; exit 3"
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'hfmirror', 'run', *options, '--', *script(text)],
+        stdin=subprocess.DEVNULL,
+        stdout=writing,
+        stderr=writing,
+        cwd=tmp_path,
+    )
+    os.close(writing)
+    wait_for(lambda: (tmp_path / 'ready').exists())
+    os.close(reading)  # as a tee that the scheduler has ended
+    (tmp_path / 'go').touch()
+    assert process.wait(timeout=60) == 3
+    assert mirror.tags() == ['v0.1.0']
 
 
 @pytest.mark.heavy
@@ -348,6 +369,7 @@ def test_beside_a_final_model_checkpoints_stay_here(training, mirror):
     assert not [name for name in mirror.files() if 'checkpoint-10' in name]
 
 
+@pytest.mark.heavy
 def test_a_tag_that_is_taken_meanwhile_does_not_lose_the_release(training, mirror, folder):
     mirror.push(folder, '--tag', 'v1.0.0')
     done = training(MODEL, '--tag', 'v1.0.0', '--no-preflight', code=6)
@@ -373,6 +395,31 @@ def test_a_file_can_be_named(training, mirror):
     training('echo \'{"accuracy": 0.5}\' > results.json', '--repo-type', 'dataset', folder='results.json')
     mirror.remote = mirror.home / 'hub' / 'datasets' / 'me' / 'tiny-model.git'
     assert json.loads(mirror.files()['results.json']) == {'accuracy': 0.5}
+
+
+@pytest.mark.parametrize('text', ['{"accuracy": 0.', ''])
+def test_a_file_that_a_crash_has_cut_is_not_released(training, mirror, text):
+    done = training(f"printf '{text}' > results.json; exit 3", folder='results.json', code=3)
+    assert 'results.json: half written' in done.err
+    assert not mirror.remote.exists()
+
+
+def test_a_file_of_lines_is_whole(training, mirror):
+    training("printf '{}\\n{}\\n' > results.json; exit 3", folder='results.json', code=3)
+    assert mirror.files()['results.json'] == b'{}\n{}\n'
+
+
+def test_what_is_new_among_many_files_is_seen(tmp_path, monkeypatch):
+    monkeypatch.setattr(found, '_FILES_MAX', 10)
+    for number in range(50):
+        (tmp_path / f'{number}.txt').touch()
+    began = found.now_at(tmp_path) + 0.02
+    unchanged = found.Command(began, succeeded=False)
+    assert found.left_in(tmp_path, unchanged) is None
+    wait_for(lambda: found.now_at(tmp_path) > began)
+    (tmp_path / '49.txt').write_text('new')
+    (tmp_path / '0.txt').unlink()
+    assert found.left_in(tmp_path, unchanged) is not None
 
 
 def test_several_folders_are_released_each_under_its_name(mirror, script):
@@ -517,7 +564,7 @@ def test_a_signal_of_its_own_meaning_is_passed_on_and_ends_nothing(begin, mirror
 
 
 def test_a_command_that_ignores_the_signal_is_ended_after_half_of_the_grace(begin, mirror):
-    process = begin(f"trap '' TERM\n{MODEL}touch ready; sleep 60; sleep 60", '--grace', '2s')
+    process = begin(f"trap '' TERM\n{MODEL}touch ready; sleep 60; sleep 60", '--grace', '1s')
     started = time.monotonic()
     process.terminate()
     _, err = process.communicate(timeout=60)
@@ -526,6 +573,7 @@ def test_a_command_that_ignores_the_signal_is_ended_after_half_of_the_grace(begi
     assert (told(mirror)['signal'], told(mirror)['asked_to_end']) == ('SIGKILL', 'SIGTERM')
 
 
+@pytest.mark.heavy
 def test_a_second_signal_ends_the_command_at_once(begin, mirror):
     process = begin(f"trap '' TERM\n{MODEL}touch ready; sleep 60; sleep 60", '--grace', '10m')
     process.terminate()
@@ -585,6 +633,7 @@ def test_a_signal_during_the_release_lets_it_finish(begin, mirror, tmp_path):
     assert mirror.tags() == ['v0.1.0']
 
 
+@pytest.mark.heavy
 def test_ignored_signals_stay_ignored(mirror, script, tmp_path):
     text = f'{MODEL}touch ready; sleep 1; echo late > out/late.txt'
     options = ['--folder', 'out', *OPTIONS]
@@ -696,6 +745,7 @@ def test_what_waits_from_before_is_sent_first(training, mirror, host, remote, no
     assert mirror.tags() == ['v0.1.0', 'v0.2.0']
 
 
+@pytest.mark.heavy
 def test_what_others_pushed_meanwhile_stays(begin, mirror, host, remote, folder, tmp_path):
     mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0')
     process = begin(
@@ -721,6 +771,110 @@ Spool(home()).put(save, [Part(path)])
     assert mirror.git('rev-parse', 'v1.0.0~1') == mirror.git('rev-parse', 'step-5^{commit}')
 
 
+# -- a training that releases by itself
+
+PUSH = f'{sys.executable} -m hfmirror push --remote local --repo me/tiny-model'
+
+
+def test_what_the_training_has_released_itself_is_not_released_again(training, mirror, tmp_path):
+    done = training(f'{MODEL}{PUSH} out')
+    assert 'out: released by the training itself' in done.err
+    assert mirror.tags() == ['v0.1.0']
+    assert mirror.git('rev-list', '--count', 'main') == '1'
+    assert not (tmp_path / 'out' / 'experiment_metadata.json').exists()
+
+
+def test_what_it_writes_after_its_release_is_released(training, mirror):
+    training(f'{MODEL}{PUSH} out; echo more > out/more.txt')
+    assert mirror.tags() == ['v0.1.0', 'v0.2.0']
+    assert 'more.txt' in mirror.files()
+
+
+def test_what_it_writes_once_more_as_it_was_is_not(training, mirror):
+    again = (
+        'cp -r out other; rm -r out; sleep 0.1; mkdir out; cp other/* out/; echo x > out/training_args.bin'
+    )
+    training(f'{MODEL}{PUSH} out; {again}')
+    assert mirror.tags() == ['v0.1.0']
+
+
+def test_what_was_released_before_the_run_does_not_count(training, mirror, tmp_path):
+    training(MODEL)
+    training('touch out/model.bin')
+    assert told(mirror, 'v0.2.0')['command'] == ['bash', str(tmp_path / 'train.sh')]
+
+
+def test_where_the_training_has_released_it_counts_when_no_place_is_named(training, mirror):
+    done = training(f'{MODEL}{PUSH} out', '--no-preflight', '--json', where=())
+    (release,) = done.json['folders'][0]['releases']
+    assert (release['target'], release['status']) == ('me/tiny-model on local', 'up-to-date')
+
+
+def test_a_place_that_is_named_and_does_not_have_it_gets_it(training, mirror):
+    training(f'{MODEL}{PUSH} out', where=('--remote', 'local', '--repo', 'me/other'))
+    assert mirror.tags() == ['v0.1.0']
+    mirror.remote = mirror.home / 'hub' / 'models' / 'me' / 'other.git'
+    assert mirror.tags() == ['v0.1.0']
+
+
+def test_a_version_that_is_named_and_not_there_is_made(training, mirror):
+    training(f'{MODEL}{PUSH} out', '--tag', 'v3.0.0')
+    assert mirror.tags() == ['v0.1.0', 'v3.0.0']
+
+
+def test_what_the_training_has_left_waiting_is_not_made_again(training, mirror, no_retries):
+    nowhere = ('--remote', 'http://127.0.0.1:9/me/tiny-model.git')
+    push = f'{sys.executable} -m hfmirror push out {" ".join(nowhere)} || true'
+    done = training(f'{MODEL}{push}', where=nowhere, code=7)
+    assert 'waits to be sent' in done.err
+    assert [row['version'] for row in mirror.run('status', '--json', code=0).json] == ['v0.1.0']
+
+
+def test_an_experiment_keeps_how_a_run_ended_beside_the_trainings_own_release(training, mirror):
+    training(f'{MODEL}{PUSH} out', '--experiment', 'baseline')
+    assert mirror.tags() == ['v0.1.0']
+    configs = mirror.home / 'hub' / 'models' / 'me' / 'tiny-model-configs.git'
+    found = json.loads(git_bytes('show', 'main:experiments/baseline/experiment_metadata.json', cwd=configs))
+    assert (found['run']['exit_code'], found['model']['version']) == (0, 'v0.1.0')
+
+
+@pytest.mark.parametrize('code', [0, 1])
+def test_a_checkpoint_that_the_training_has_released_is_not_released_again(training, mirror, code):
+    own = f'(cd out && {PUSH} checkpoint-10 --tag step-10)'
+    training(f'{checkpoint(10)}{own}; exit {code}', code=code)
+    assert mirror.tags() == ['step-10']
+
+
+def test_a_crash_after_the_trainings_last_release_loses_no_checkpoint(training, mirror):
+    own = f'(cd out && {PUSH} checkpoint-10 --tag step-10)'
+    training(f'{checkpoint(10)}{own}; {checkpoint(20, "y")}exit 1', code=1)
+    assert mirror.tags() == ['step-10', 'step-20']
+
+
+CALLBACK = """
+import sys
+from tests.support.tinytrainer import made
+from hfmirror.integrations.transformers import HfMirrorCallback
+
+trainer = made('out', HfMirrorCallback('me/tiny-model', remotes='local', keep=None), save_total_limit=1)
+trainer.train()
+if 'save' in sys.argv:
+    trainer.save_model()
+"""
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize('saves', [[], ['save']])
+def test_a_trainer_with_the_callback_is_released_once(mirror, tmp_path, saves):
+    (tmp_path / 'train.py').write_text(CALLBACK)
+    env = {'PYTHONPATH': str(Path(__file__).parents[1])}
+    training = [sys.executable, 'train.py', *saves]
+    done = mirror.run('run', *OPTIONS, '--', *training, env=env, code=0)
+    assert 'me/tiny-model on local: v0.1.0 there already' in done.err
+    assert mirror.tags() == ['step-2', 'step-4', 'step-6', 'v0.1.0']
+    assert mirror.git('rev-parse', 'main') == mirror.git('rev-parse', 'v0.1.0^{commit}')
+
+
 TRAINER = """
 import os, signal, sys
 import torch, transformers
@@ -744,7 +898,7 @@ def test_a_trainer_that_is_killed_leaves_its_newest_checkpoint_on_the_hub(hub, m
     (tmp_path / 'train.py').write_text(TRAINER)
     env = {'HF_ENDPOINT': hub.endpoint, 'HF_TOKEN': hub.token, 'HF_HUB_DISABLE_TELEMETRY': '1'}
     done = mirror.run('run', '--repo', 'local/bert', '--', sys.executable, 'train.py', env=env, code=137)
-    assert 'releasing checkpoint-4' in done.err
+    assert 'checkpoint-4 is the newest checkpoint that is whole' in done.err
     mirror.run('pull', 'step-4', '--repo', 'local/bert', '--to', 'back', env=env, code=0)
     code = """
 import json, transformers

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import shutil
+import sqlite3
 import string
 import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -184,6 +188,118 @@ def test_tags_that_cannot_be_removed_do_not_make_a_release_fail(put, hub, monkey
     assert 'The release is there' in capsys.readouterr().err
 
 
+# -- what is known of the training's files
+
+
+def in_disguise(path):
+    """Write other bytes in place, under the size and the times of before: who does not read them does not see it."""
+    before = path.stat()
+    with path.open('r+b') as file:
+        file.write(b'!' * 10)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    path = tmp_path / 'out' / 'checkpoint-1'
+    path.mkdir(parents=True)
+    (path / 'model.bin').write_bytes(b'1' * 20_000_000)
+    os.utime(path / 'model.bin', (1e9, 1e9))
+    return path
+
+
+@pytest.fixture
+def link(spool, checkpoint):
+    """Hand over the checkpoint, of a training that writes to the folder above, by links."""
+
+    def link(tag='step-1', **fields):
+        given = {
+            'repo': 'me/tiny-model',
+            'remotes': ('local',),
+            'tag': tag,
+            'series': 'step-{step}',
+            **fields,
+        }
+        return spool.put(Save(str(checkpoint.parent), **given), [Part(checkpoint)])
+
+    return link
+
+
+def test_what_is_saved_once_more_is_not_read_again(link, checkpoint, mirror):
+    link('step-1')
+    sender.drain(home())
+    in_disguise(checkpoint / 'model.bin')
+    link('step-2')
+    assert drained() == [('pushed', 'step-2')]
+    assert held_by(mirror, 'step-2') == b'1' * 20_000_000
+
+
+def test_what_was_released_of_a_training_is_not_read_by_a_push_of_its_folder(link, checkpoint, mirror):
+    link('step-1')
+    sender.drain(home())
+    in_disguise(checkpoint / 'model.bin')
+    mirror.run('push', checkpoint, '--repo', 'me/tiny-model', '--remote', 'local', '--tag', 'v1.0.0', code=0)
+    assert held_by(mirror, 'v1.0.0') == b'1' * 20_000_000
+
+
+def test_what_was_pushed_of_a_folder_is_not_read_when_it_is_saved(link, checkpoint, mirror):
+    mirror.run('push', checkpoint, '--repo', 'me/tiny-model', '--remote', 'local', '--tag', 'v1.0.0', code=0)
+    in_disguise(checkpoint / 'model.bin')
+    link('step-1')
+    assert drained() == [('pushed', 'step-1')]
+    assert held_by(mirror, 'step-1') == b'1' * 20_000_000
+
+
+def rows():
+    with closing(sqlite3.connect(home().cache / 'files.sqlite')) as table:
+        return [path for (path,) in table.execute('SELECT path FROM files UNION SELECT path FROM scans')]
+
+
+def test_what_is_known_does_not_grow_with_each_save(link, checkpoint, mirror):
+    link('step-1')
+    sender.drain(home())
+    before = rows()
+    link('step-1')
+    sender.drain(home())
+    assert rows() == before == [str(checkpoint / 'model.bin')]
+
+
+def test_a_checkpoint_that_is_removed_is_forgotten(link, checkpoint, mirror):
+    link('step-1')
+    sender.drain(home())
+    link('step-2')
+    shutil.rmtree(checkpoint)
+    assert drained() == [('up-to-date', 'step-1')] or mirror.tags() == ['step-1', 'step-2']
+    assert rows() == []
+
+
+# -- written over in place
+
+
+def test_a_checkpoint_that_is_half_written_by_now_is_not_released(link, checkpoint, spool, mirror):
+    (checkpoint / 'config.json').write_text('{"model_type": "bert"}')
+    link('step-1')
+    (checkpoint / 'config.json').write_text('{"model_')
+    assert drained() == [('failed', None)]
+    (save,) = spool.saves()
+    assert 'half written now: config.json is cut short' in save.error
+    assert f'hfmirror resume --drop {save.id}' in save.error
+    assert not mirror.remote.exists()
+
+
+def test_a_checkpoint_that_was_written_once_more_as_a_whole_is_released(link, checkpoint, mirror):
+    (checkpoint / 'config.json').write_text('{}')
+    link('step-1')
+    (checkpoint / 'config.json').write_text('{"model_type": "bert"}')
+    assert drained() == [('pushed', 'step-1')]
+
+
+def test_what_nobody_has_written_to_is_released_whatever_it_is(link, checkpoint):
+    (checkpoint / 'model-00001-of-00002.bin').write_bytes(b'1')
+    link('step-1')
+    assert drained() == [('pushed', 'step-1')]
+
+
 # -- what cannot go
 
 
@@ -296,3 +412,13 @@ def test_resume_tells_of_saves(put, mirror):
     rows = json.loads(done.out)
     assert [row['status'] for row in rows] == ['pushed', 'waiting']
     assert 'no name for a version' in rows[1]['error']
+
+
+def test_resume_ends_with_the_exit_code_of_what_keeps_a_save(mirror, tmp_path):
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / 'config.json').write_text(
+        '{"key": "hf_' + 'aB3dE5gH7jK9mN1pQ3rS5tU7vW9xY1zA3c' + '"}'
+    )
+    save = Save(str(tmp_path / 'out'), 'me/tiny-model', remotes=('local',), tag='step-1')
+    Spool(home()).put(save, [Part(tmp_path / 'out')])
+    mirror.run('resume', '--saves', code=8)

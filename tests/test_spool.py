@@ -116,6 +116,23 @@ def test_a_folder_on_another_disk_is_held_beside_it(spool, tmp_path):
         assert os.listdir(other) == ['checkpoint-1']
 
 
+def test_a_folder_that_is_a_disk_of_its_own_is_held_in_it(spool):
+    with tempfile.TemporaryDirectory() as place:
+        output_dir = Path(place) / 'out'
+        output_dir.mkdir()
+        if subprocess.run(['mount', '-t', 'tmpfs', 'tmpfs', output_dir], capture_output=True).returncode:
+            pytest.skip('nothing can be mounted here')
+        try:
+            (output_dir / 'checkpoint-1').mkdir()
+            (output_dir / 'checkpoint-1' / 'model.bin').write_bytes(b'1')
+            save = spool.put(Save(str(output_dir), tag='step-1'), [Part(output_dir / 'checkpoint-1')])
+            assert (Path(save.held) / 'model.bin').samefile(output_dir / 'checkpoint-1' / 'model.bin')
+            spool.finish(save, Result(save, 'pushed'))
+            assert os.listdir(output_dir) == ['checkpoint-1'] and os.listdir(place) == ['out']
+        finally:
+            subprocess.run(['umount', output_dir], check=True)
+
+
 # -- what cannot be held
 
 
@@ -217,6 +234,13 @@ def test_a_save_that_is_dropped_while_it_fails_does_not_come_back(spool, checkpo
     assert not (spool.root / save.id).exists()
 
 
+@pytest.mark.parametrize('content', ['', '[]', '{}', '{"save": []}', '{"save": {"folder": "x"}, "more": 1}'])
+def test_a_result_that_cannot_be_read_is_none(spool, checkpoint, content):
+    save = put(spool, checkpoint)
+    (spool.root / save.id / 'result.json').write_text(content)
+    assert spool.result(save) is None
+
+
 @pytest.mark.parametrize('content', ['', '[]', 'null', '{"format": 99}', '{"format": 1, "id": "x"}', '\0'])
 def test_a_save_that_cannot_be_read_is_left_alone(spool, checkpoint, content):
     save = put(spool, checkpoint)
@@ -258,3 +282,23 @@ def test_a_save_that_is_released_meanwhile_does_not_trouble_a_training(spool, ch
         spool.own(checkpoint.parent)
     thread.join()
     assert spool.saves() == []
+
+
+# -- sealed: nobody knows who writes there
+
+
+def test_what_is_written_into_a_sealed_save_shows(spool, checkpoint):
+    save = put(spool, checkpoint, sealed=True)
+    spool.require_unchanged(save)
+    with (checkpoint / 'model.bin').open('r+b') as file:
+        file.write(b'2')
+    with pytest.raises(errors.SourceChanged, match='written over'):
+        spool.require_unchanged(save)
+
+
+def test_a_sealed_save_may_become_a_copy(spool, checkpoint):
+    save = put(spool, checkpoint, sealed=True)
+    spool.own(checkpoint)
+    (checkpoint / 'model.bin').write_bytes(b'2')
+    spool.require_unchanged(save)
+    assert spool.saves() == [save]

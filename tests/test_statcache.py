@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -221,4 +222,18 @@ def test_a_table_of_scans_of_another_shape_is_made_anew(tmp_path):
     table.close()
     cache = StatCache(tmp_path / 'files.sqlite')
     assert cache.scanned(tmp_path) == {}
+    cache.close()
+
+
+def test_a_disk_without_room_costs_what_would_be_remembered_and_nothing_else(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        cache = StatCache(tmp_path / 'cache' / 'files.sqlite')
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    path = tmp_path / 'file'
+    path.write_bytes(b'one')
+    remember(cache, path)
+    assert str(path) in cache.known(tmp_path)
     cache.close()

@@ -329,6 +329,7 @@ def test_a_directory_with_a_git_repository_is_that(tmp_path):
         'gs://token@bucket/x',
         'file://nas/archive',
         'file:///',
+        'file:///nas/a%00b',
         'file://[::1/x',
     ],
 )

@@ -21,13 +21,16 @@ import pytest
 from safetensors.numpy import save_file
 
 from hfmirror import finished
-from hfmirror.commands.watch import command
+from hfmirror.commands.watch import _rows, command
 from hfmirror.config.places import home
-from hfmirror.spool import Save, Spool
+from hfmirror.spool import Part, Result, Save, Spool
 from hfmirror.watching import ticks
-from hfmirror.watching.seen import Memory, Seen, stamps_of
+from hfmirror.watching.releasing import Releasing
+from hfmirror.watching.seen import Memory, Seen, held_before, lock_path, stamps_of
 from hfmirror.watching.ticks import Stop
+from hfmirror.watching.watching import Watched
 from tests.support.guide import Guide
+from tests.support.inprocess import run_here
 from tests.support.mirror import git
 from tests.support.serving import until
 
@@ -163,12 +166,12 @@ def test_dry_run_shows_what_would_be_released_and_what_is_half_written(mirror, o
     checkpoint(out, 10)
     half = checkpoint(out, 20)
     (half / 'model.safetensors').write_bytes(b'x')
-    rows = mirror.run(*args(mirror, out, '--dry-run', '--json'), code=0).json
+    rows = run_here(*args(mirror, out, '--dry-run', '--json'), code=0).json
     assert [(row['version'], row['status']) for row in rows] == [
         ('step-10', 'dry-run'),
         ('step-20', 'unfinished'),
     ]
-    shown = mirror.run(*args(mirror, out, '--dry-run'), code=0).out
+    shown = run_here(*args(mirror, out, '--dry-run'), code=0).out
     assert 'checkpoint-10: would be released as step-10' in shown
     assert 'checkpoint-20: half written: model.safetensors is cut short.' in shown
     assert not mirror.remote.exists()
@@ -180,6 +183,7 @@ def test_dry_run_shows_what_would_be_released_and_what_is_half_written(mirror, o
     [
         (['--tag', 'same'], 'needs {step}'),
         (['--tag', '{step}-{loss}'], 'needs {step}'),
+        (['--tag', '{step}}'], 'needs {step}'),
         (['--tag', 'a b {step}'], 'has a blank'),
         (['--final-tag', 'v 1'], 'has a blank'),
         (['--until-idle', 'soon'], 'is no duration'),
@@ -188,14 +192,14 @@ def test_dry_run_shows_what_would_be_released_and_what_is_half_written(mirror, o
     ],
 )
 def test_wrong_option_is_refused_before_anything_is_watched(mirror, out, given, expected):
-    done = mirror.run(*args(mirror, out, *given), code=2)
+    done = run_here(*args(mirror, out, *given), code=2)
     assert expected in done.err
 
 
-@pytest.mark.heavy
 # -- what a training writes
 
 
+@pytest.mark.heavy
 def test_checkpoints_are_released_in_their_order_and_the_final_model_as_the_next_version(mirror, out):
     for step in (20, 3, 100):
         checkpoint(out, step)
@@ -331,12 +335,14 @@ def test_older_tags_go_when_only_some_are_to_be_kept(mirror, out):
     assert mirror.git('rev-list', '--count', 'main') == '5'
 
 
+@pytest.mark.heavy
 def test_repository_has_the_name_of_the_watched_folder_where_none_is_given(mirror, out):
     checkpoint(out, 1)
     mirror.run('watch', out, '--remote', 'local', *IDLE, code=0)
     assert git('tag', cwd=mirror.home / 'hub' / 'models' / 'local' / 'outputs.git') == 'step-1'
 
 
+@pytest.mark.heavy
 def test_commit_of_the_training_code_is_told(mirror, tmp_path):
     git('init', '-q', tmp_path / 'code')
     (tmp_path / 'code' / '.gitignore').write_text('outputs\n')
@@ -348,10 +354,10 @@ def test_commit_of_the_training_code_is_told(mirror, tmp_path):
     assert f'Source-Commit: {commit}' in mirror.git('log', '-1', '--format=%B', 'step-1')
 
 
-@pytest.mark.heavy
 # -- when it begins and ends
 
 
+@pytest.mark.heavy
 def test_folder_that_does_not_exist_yet_is_waited_for(mirror, out):
     with running(mirror, out, '--until-idle', '3s') as watch:
         assert 'not there yet; waiting for it' in watch.stdout.readline()
@@ -359,6 +365,11 @@ def test_folder_that_does_not_exist_yet_is_waited_for(mirror, out):
         said = watch.communicate(timeout=60)[0]
     assert watch.returncode == 0, said
     assert tags(mirror) == ['step-1']
+
+
+def test_file_in_place_of_the_folder_is_refused(mirror, out):
+    out.write_text('x')
+    assert 'not a folder' in run_here(*args(mirror, out), code=2).err
 
 
 @pytest.mark.heavy
@@ -392,6 +403,7 @@ def test_end_that_the_system_asks_for_is_orderly(mirror, out):
     assert tags(mirror) == ['step-1', 'v0.1.0']
 
 
+@pytest.mark.heavy
 def test_interrupt_ends_with_130(mirror, out):
     checkpoint(out, 1)
     with running(mirror, out) as watch:
@@ -402,11 +414,28 @@ def test_interrupt_ends_with_130(mirror, out):
 
 
 @pytest.mark.heavy
+def test_terminal_that_is_closed_ends_it_in_order_but_not_under_nohup(mirror, out):
+    checkpoint(out, 1)
+    with running(mirror, out) as watch:
+        until(lambda: tags(mirror) == ['step-1'], 30)
+        code, said = ended(watch, signal.SIGHUP)
+    assert code == 0, said
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with running(mirror, out) as watch:
+            watch.send_signal(signal.SIGHUP)
+            checkpoint(out, 2)
+            until(lambda: 'step-2' in tags(mirror), 30)
+            watch.send_signal(signal.SIGHUP)
+            assert ended(watch)[0] == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.heavy
 def test_a_second_watch_of_the_same_folder_is_refused(mirror, out):
-    out.mkdir()
-    with running(mirror, out):
-        until(lambda: list((home().cache / 'watches').glob('*.lock')))
-        time.sleep(0.5)  # the file is there a moment before it is locked
+    with running(mirror, out) as watch:
+        assert 'not there yet' in watch.stdout.readline()  # and it has the lock
         done = mirror.run(*args(mirror, out, '--until-idle', '0.1s'), code=6)
         assert 'another hfmirror watches it already' in done.err
 
@@ -442,18 +471,72 @@ def test_kill_loses_nothing(mirror, out, after_s):
 def test_what_was_taken_before_a_kill_is_released_although_the_training_has_removed_it(mirror, out):
     folder = checkpoint(out, 1)
     put = Save(str(folder), repo=mirror.repo, remotes=('local',), tag='step-1', series='step-{step}')
-    from hfmirror.spool import Part
-
     Spool(home()).put(put, [Part(folder)])
     shutil.rmtree(folder)
     assert watched(mirror, out) == {'step-1': 'pushed'}
     assert fill_of(mirror, 'step-1') == 1
 
 
-@pytest.mark.heavy
+def test_what_a_killed_watch_had_held_is_released_although_the_training_has_removed_it(mirror, out):
+    folder = checkpoint(out, 1)
+    Seen(folder, out / '.hfmirror' / 'watch' / 'checkpoint-1').see(stamps_of(folder), 1.0)
+    shutil.rmtree(folder)
+    assert (
+        mirror.run(*args(mirror, out, '--until-idle', '0s', '--settle', '0s', '--json'), code=0).json[0][
+            'version'
+        ]
+        == 'step-1'
+    )
+    assert mirror.files('step-1')['trainer_state.json'] == b'{"global_step": 1}'
+    assert not (out / '.hfmirror').exists()
+
+
 # -- when it cannot be released
 
 
+def test_finished_checkpoint_that_cannot_be_taken_is_told_and_ends_with_1(mirror, out):
+    folder = checkpoint(out, 1)
+    (folder / 'extra.txt').symlink_to('/etc/hostname')
+    done = mirror.run(*args(mirror, out, '--settle', '0s', '--until-idle', '0.3s', '--json'), code=1)
+    ((row,),) = (done.json,)
+    assert (row['version'], row['status']) == ('step-1', 'failed')
+    assert 'points outside the folder' in row['error']
+    assert 'half written' not in done.err
+    assert not (out / '.hfmirror').exists()
+
+
+def test_releasing_goes_on_when_the_disk_takes_writes_again(out, capsys):
+    folder = checkpoint(out, 1)
+    Spool(home()).put(Save(str(folder), repo='me/x', remotes=('local',), tag='step-1'), [Part(folder)])
+    refused = home().outbox / 'saves' / 'sender.lock'
+    refused.mkdir()  # as a disk that refuses, also for root
+    releasing = Releasing(home(), lambda: True)
+    for _ in range(2):
+        releasing.wake()
+        until(lambda: not releasing.is_busy)
+    refused.rmdir()
+    releasing.end(at_once=False)
+    assert releasing.failure is None
+    assert releasing.results.get_nowait().status == 'pushed'
+    assert capsys.readouterr().err.count('It is tried again.') == 1
+
+
+def test_release_of_another_repository_that_waits_under_the_same_name_is_none_of_these(
+    mirror, folder, host, remote
+):
+    no_retries(mirror)
+    host.stop()
+    mirror.push(folder, '--remote', remote, '--tag', 'step-1', code=7)
+
+    def told(repo):
+        (row,) = _rows(Watched([Result(Save('x', repo=repo), 'queued', 'step-1')], [], []))
+        return row['status']
+
+    assert told(mirror.repo) == 'queued'
+    assert told('me/other') == 'pushed'
+
+
+@pytest.mark.heavy
 def test_dead_network_queues_and_ends_with_7(mirror, out, host, remote):
     no_retries(mirror)
     host.stop()
@@ -522,6 +605,7 @@ def test_hub_gets_the_checkpoints(hub, api, out, tmp_path, mirror, monkeypatch):
 # -- how changes are noticed
 
 
+@pytest.mark.heavy
 def test_polling_finds_what_the_system_does_not_tell(mirror, out):
     checkpoint(out, 1)
     assert watched(mirror, out, '--poll') == {'step-1': 'pushed'}
@@ -611,6 +695,20 @@ def test_memory_that_is_broken_is_no_memory(out, content):
     (path,) = (home().cache / 'watches').glob('*.json')
     path.write_text(content, 'latin-1')
     assert not Memory(home(), out, 'x').has('checkpoint-1')
+
+
+def test_links_that_nobody_needs_any_more_go(out):
+    there, half = checkpoint(out, 1), out / '.hfmirror' / 'watch' / '.checkpoint-2'
+    Seen(there, out / '.hfmirror' / 'watch' / 'checkpoint-1').see(stamps_of(there), 1.0)
+    shutil.copytree(there, half)  # a kill came before all of it was linked
+    assert held_before(out / '.hfmirror' / 'watch') == []
+    assert not (out / '.hfmirror').exists()
+
+
+def test_folder_is_one_whatever_it_is_called(tmp_path, out):
+    out.mkdir()
+    (tmp_path / 'link').symlink_to(out)
+    assert lock_path(home(), tmp_path / 'link') == lock_path(home(), tmp_path / 'x' / '..' / 'outputs')
 
 
 # -- the guide

@@ -29,6 +29,7 @@ from hfmirror.statcache import CommandCache
 from hfmirror.target import Target
 from hfmirror.tree import Changes, Tree, total_size
 from hfmirror.underway import person_of
+from hfmirror.worktree import RemoteMoved, TagExists
 
 _READ_MAX = 16 * 1024 * 1024  # bytes of one file
 # What tells of a model, and is small: what a card is made from.
@@ -108,14 +109,24 @@ def _carry_out(
             row = Row(one.tag, one.commit.oid, '', one.commit.subject, *held)
             if one.is_new and not dry_run:
                 tags.append((one.tag, one.commit, _told(past.target, row)))
-                refspecs.append(f'refs/tags/{one.tag}')
         rows.append(row._replace(status=_status(one, dry_run=dry_run)))
+    if (refspec := past.tag_all(tags)) is not None:
+        refspecs.append(refspec)
     if refspecs:
-        past.tag_all(tags)
-        with repository.explaining(writing=True):
-            past.push_refs(refspecs)
+        _push(repository, past, refspecs)
         _warn_of_missing(repository, past.tree(refs.head))
     return rows
+
+
+def _push(repository: Clone, past: History, refspecs: Sequence[str]) -> None:
+    try:
+        with repository.explaining(writing=True):
+            past.push_refs(refspecs)
+    except (RemoteMoved, TagExists) as e:
+        raise errors.ConflictError(
+            f'{past.target}: somebody has pushed meanwhile. Nothing was changed: run the same command again, best when the '
+            'training is over.'
+        ) from e
 
 
 def _status(one: Adopted, *, dry_run: bool) -> str:

@@ -15,7 +15,7 @@ A training that came again to a step it had been at is ``step-100.2``. Tags that
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import count
 from typing import NamedTuple
 
@@ -60,16 +60,16 @@ def plan(
         ends.append(known)
     if final and final not in {one.tag for one in ends}:
         ends.append(Adopted(final, None, is_new=True))
-    _require_free(ends, tags, commits[-1])
+    _require_free(ends, {*tags, *(one.tag for one in steps)}, commits[-1])
     return steps + ends
 
 
-def _require_free(ends: Sequence[Adopted], tags: Mapping[str, str], head: Commit) -> None:
+def _require_free(ends: Sequence[Adopted], taken: Collection[str], head: Commit) -> None:
     """Raise when a version would need a name that is taken, or would be the second one of the same commit."""
     for one in ends:
-        if one.is_new and one.tag in tags:
+        if one.is_new and one.tag in taken:
             raise errors.ConflictError(
-                f'the tag {one.tag} is already there, elsewhere. Tags never move: choose another --tag.'
+                f'the tag {one.tag} stands for another commit. Tags never move: choose another --tag.'
             )
     at_head = next((one for one in ends if one.commit == head and not one.is_new), None)
     if at_head is not None and ends[-1].is_new:

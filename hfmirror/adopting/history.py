@@ -83,16 +83,27 @@ class History(WorkTree):
             found |= reading.contents(some)
         return found
 
-    def tag_all(self, tags: Iterable[tuple[str, Commit, str]]) -> None:
-        """Make annotated tags (name, commit, message) here, each with the date of its commit."""
+    def tag_all(self, tags: Iterable[tuple[str, Commit, str]]) -> str | None:
+        """Make annotated tags (name, commit, message), each with the date of its commit; returns the refspec that pushes all.
+
+        None when there is none. One refspec for all of them: git compares each of several with each ref of the remote.
+        """
+        self._forget_tags()
         person = git('var', 'GIT_COMMITTER_IDENT', cwd=self.work, env=self._identity()).rpartition('>')[0]
         stream = []
         for name, commit, text in tags:
             content = text.encode('utf-8', 'surrogateescape')
             head = f'tag {name}\nfrom {commit.oid}\ntagger {person}> {commit.seconds} +0000\ndata {len(content)}\n'
             stream.append(head.encode('utf-8', 'surrogateescape') + content + b'\n')
-        if stream:
-            git('fast-import', '--quiet', '--done', cwd=self.work, stdin=b''.join([*stream, b'done\n']))
+        if not stream:
+            return None
+        git('fast-import', '--quiet', '--done', cwd=self.work, stdin=b''.join([*stream, b'done\n']))
+        return 'refs/tags/*:refs/tags/*'
+
+    def _forget_tags(self) -> None:
+        """Remove the tags that were made here before, and may have been refused."""
+        names = git('for-each-ref', '--format=delete %(refname)', 'refs/tags', cwd=self.work)
+        git('update-ref', '--stdin', cwd=self.work, stdin=f'{names}\n' if names else '')
 
 
 def history(repository: Clone, head: str) -> tuple[History, list[Commit]]:

@@ -122,7 +122,10 @@ class Archive:
     def _fetch_anew(self, found: State) -> None:
         """Make the mirror, which has lost something, from all bundles of a state."""
         output.detail(f'{self.mirror.path}: damaged; building it anew')
+        known = self.mirror.remembered()
         self.mirror.clear()
+        if known is not None:
+            self.mirror.remember(known)  # an older copy of the archive is noticed all the same
         try:
             for bundle in found.bundles:
                 self._take(bundle)
@@ -185,8 +188,17 @@ class Archive:
         )
         self._create(new)
         self.mirror.remember(new)
-        for name in sorted(set(known.versions.values()) - set(new.versions.values())) if known else ():
-            self.storage.remove(name)
+        self._remove(sorted(set(known.versions.values()) - set(new.versions.values())) if known else ())
+
+    def _remove(self, names: Collection[str]) -> None:
+        """Remove what no state names any more. It counts no longer, so that what cannot be removed is no failure."""
+        for name in names:
+            try:
+                self.storage.remove(name)
+            except errors.HfmirrorError as e:
+                output.warn(
+                    f'{self.storage.where}/{name}: is not needed any more, and cannot be removed ({e})'
+                )
 
     def _create(self, new: State) -> None:
         """Make a state the newest one. What is there is looked at: an answer may be lost, and not every service keeps its word."""

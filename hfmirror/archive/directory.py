@@ -10,6 +10,7 @@ import errno
 import os
 import secrets
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +22,7 @@ from hfmirror import durable, errors, output
 from hfmirror.archive.storage import gone, source_changed, too_large
 from hfmirror.copying import LARGE, copy_hashed
 from hfmirror.statuses import LASTING
-from hfmirror.target import Target
+from hfmirror.target import FOLDERS, Target
 
 _TEMPORARY = 'tmp'
 _STALE_S = 24 * 3600
@@ -37,6 +38,7 @@ _UNREACHABLE = {
 }
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK, errno.EACCES}
 _NOFOLLOW = getattr(os, 'O_NOFOLLOW', 0)
+_NONBLOCK = getattr(os, 'O_NONBLOCK', 0)  # a pipe that somebody put there is not waited for
 _BINARY = getattr(os, 'O_BINARY', 0)
 
 
@@ -49,14 +51,15 @@ class Directory:
         self.root = _path(target.git_url)
         self._known: set[Path] = set()  # folders that are no links
         self._pending: list[tuple[Path, Path]] = []
+        self._settling = threading.Lock()
         self._is_ready = False
 
     def sizes(self, folder: str) -> dict[str, int]:
         with self._told():
-            start = self._inside(folder)
+            start = self._inside(f'{folder}/x').parent
             return {
                 f'{Path(at).relative_to(self.root).as_posix()}/{name}': found.st_size
-                for at, _, names in os.walk(start)
+                for at, _, names in os.walk(start, onerror=_raise_unless_absent)
                 for name in names
                 if (found := _facts(Path(at, name))) is not None
             }
@@ -98,13 +101,15 @@ class Directory:
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
-            self._pending.append((temporary, final))
+            with self._settling:
+                self._pending.append((temporary, final))
             if size >= LARGE:
                 self.settle()
 
     def settle(self) -> None:
         with self._told():
-            pending, self._pending = self._pending, []
+            with self._settling:  # what another thread puts meanwhile is not lost
+                pending, self._pending = self._pending, []
             durable.flush([temporary for temporary, _ in pending])
             for temporary, final in pending:
                 os.replace(temporary, final)
@@ -115,12 +120,14 @@ class Directory:
         with self._told():
             path = self._inside(name)
             try:
-                handle = os.open(path, os.O_RDONLY | _NOFOLLOW | _BINARY)
+                handle = os.open(path, os.O_RDONLY | _NOFOLLOW | _NONBLOCK | _BINARY)
             except (FileNotFoundError, NotADirectoryError) as e:
                 raise gone(self.where, name) from e
             except OSError as e:
                 raise _is_link(path) if e.errno == errno.ELOOP else e from None
             with open(handle, 'rb', buffering=0) as file:
+                if not stat.S_ISREG(os.fstat(handle).st_mode):
+                    raise gone(self.where, name)
                 file.seek(offset)
                 yield file
 
@@ -160,9 +167,12 @@ class Directory:
         """Make the archive's directory where there is none; remove what killed runs left half written."""
         if self._is_ready:
             return
-        if not self.top.exists():
+        if not any((self.top / folder).exists() for folder in FOLDERS.values()):
             _make_folders(self.top)
-            output.say(f'{self.top}: made for the archive')
+            output.say(
+                f'{self.top}: an archive begins here, with large files, history and lists of versions; it is no git repository. '
+                "For one of git's, give --remote a name that ends in .git, or 'git init --bare' there first."
+            )
         self._inside(f'{_TEMPORARY}/x')
         _make_folders(self.root / _TEMPORARY)
         self._is_ready = True
@@ -208,6 +218,11 @@ def _facts(path: Path) -> os.stat_result | None:
     return found if stat.S_ISREG(found.st_mode) else None
 
 
+def _raise_unless_absent(failure: OSError) -> None:
+    if not isinstance(failure, FileNotFoundError):
+        raise failure
+
+
 def _make_folders(path: Path) -> None:
     """Make a folder and those above it; their names are on disk when this returns."""
     lacking = []
@@ -241,6 +256,9 @@ def _link(temporary: Path, final: Path, content: bytes) -> bool:
             _write(final, content)
         except FileExistsError:
             return False
+        except OSError:
+            final.unlink(missing_ok=True)  # the disk is full: half a state would stop everybody
+            raise
     durable.flush([final.parent])
     return True
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -23,9 +24,8 @@ class GCS(Bucket):
     """A repository's folder in a bucket of Google Cloud Storage."""
 
     def __init__(self, target: Target) -> None:
-        from gcsfs.core import (
-            GCSFileSystem,
-        )  # not the one for other kinds of buckets, which asks twice as much
+        # Not gcsfs.GCSFileSystem, which is for other kinds of buckets too, and asks twice as much.
+        from gcsfs.core import GCSFileSystem
 
         files = GCSFileSystem(requests_timeout=_timeout(), use_listings_cache=False, skip_instance_cache=True)
         _be_brief(files)
@@ -54,18 +54,27 @@ class GCS(Bucket):
 
     def put(self, name: str, source: Path, *, sha256: str, size: int, advance: Callable[[int], None]) -> None:
         digest, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-        with self.explained(name):
-            sink = self.files.open(self.path(name), 'wb', block_size=BLOCK)
+        with self.explained(name), self._begun(name) as sink:
             for block in blocks_of(source, BLOCK):
                 digest.update(block)
                 md5.update(block)
                 sink.write(block)
                 advance(len(block))
             if digest.hexdigest() != sha256:
-                sink.discard()
                 raise source_changed(source)
-            sink.close()
         self._require_sent(name, size, base64.b64encode(md5.digest()).decode())
+
+    @contextmanager
+    def _begun(self, name: str) -> Iterator[Any]:
+        """Open a file for writing. It is there when this ends, and never when it ends with an error."""
+        sink = self.files.open(self.path(name), 'wb', block_size=BLOCK)
+        try:
+            yield sink
+            sink.close()
+        finally:
+            # Else Python closes it when it cleans up, which sends the half file, or another one than was meant, as a whole one.
+            # The service forgets within a week what it got of that.
+            sink.closed = True
 
     def _require_sent(self, name: str, size: int, md5: str) -> None:
         found = self._facts(name)
@@ -81,10 +90,17 @@ class GCS(Bucket):
 
 
 def _be_brief(files: Any) -> None:
-    """Have a request that fails sent three times, not six: whoever asked tries again besides, and tells the person."""
-    from gcsfs.retry import retry_request
+    """Have a request that fails sent three times, not six: whoever asked tries again besides, and tells the person.
 
-    plain = type(files)._request.__wrapped__
+    gcsfs has no setting for it. One that is made in another way than today's keeps its own patience.
+    """
+    plain = getattr(type(files)._request, '__wrapped__', None)
+    try:
+        from gcsfs.retry import retry_request
+    except ImportError:
+        return
+    if plain is None:
+        return
     files._request = MethodType(retry_request(retries=3)(plain), files)
 
 

@@ -61,11 +61,11 @@ _COPY = {
 def guide(target: Target) -> str:
     """Return the text that lies in a repository's folder."""
     url = target.git_url
-    copy = _COPY[url.partition('://')[0]].format(url=url, name=target.repo_id.rpartition('/')[2])
+    copy = _COPY[url.partition('://')[0]].format(url=shlex.quote(url), name=target.repo_id.rpartition('/')[2])
     return _TEXT.format(
         what={'model': 'the model', 'dataset': 'the data set', 'space': 'the Space'}[target.repo_type],
         repo_id=target.repo_id,
-        remote=target.remote,
+        remote=shlex.quote(target.remote),
         option='' if target.repo_type == 'model' else f' --repo-type {target.repo_type}',
         copy=copy,
         script=SCRIPT.replace('BRANCH', shlex.quote(target.branch)),

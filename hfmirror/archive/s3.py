@@ -21,6 +21,7 @@ from hfmirror.target import Target
 
 _PARTS_MAX = 10_000  # that the API takes of one file
 _PARTS_AT_ONCE = 4
+_CHECKED = 'SHA256'  # an upload of another tool has another, and no parts that could be gone on with
 _NETWORK = {
     'connect_timeout': 5,
     'read_timeout': 60,
@@ -60,7 +61,12 @@ class S3(Bucket):
 
     def put(self, name: str, source: Path, *, sha256: str, size: int, advance: Callable[[int], None]) -> None:
         if size > BLOCK:
-            _Parts(self, name, source, sha256, advance).send(max(BLOCK, -(-size // _PARTS_MAX)))
+            try:
+                _Parts(self, name, source, sha256, advance).send(max(BLOCK, -(-size // _PARTS_MAX)))
+            except Absent as e:
+                # Somebody else who sends the same file went on with the same upload, and ended it.
+                if self.size(name) != size:
+                    raise errors.NetworkError(f'{e} The upload was ended by somebody else.') from e
         else:
             content = source.read_bytes()
             if hashlib.sha256(content).hexdigest() != sha256:
@@ -88,7 +94,11 @@ class S3(Bucket):
         try:
             with self.explained(name):
                 found = self.files.call_s3('list_multipart_uploads', Bucket=bucket, Prefix=key)
-            begun = [one for one in found.get('Uploads') or () if one['Key'] == key]
+            begun = [
+                one
+                for one in found.get('Uploads') or ()
+                if one['Key'] == key and one.get('ChecksumAlgorithm', _CHECKED) == _CHECKED
+            ]
             if not begun:
                 return None
             upload = str(max(begun, key=lambda one: one['Initiated'])['UploadId'])
@@ -120,7 +130,7 @@ class _Parts:
         self.sent: dict[int, dict[str, Any]] = {}
 
     def _begin(self) -> str:
-        found = self.bucket._call('create_multipart_upload', self.name, ChecksumAlgorithm='SHA256')
+        found = self.bucket._call('create_multipart_upload', self.name, ChecksumAlgorithm=_CHECKED)
         return str(found['UploadId'])
 
     def send(self, part_size: int) -> None:

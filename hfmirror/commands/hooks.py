@@ -102,7 +102,7 @@ def happenings(code: Code, event: str, args: Sequence[str], caller: int | None) 
             raise errors.UsageError("which tag? Name it: 'hfmirror hooks run tag v1.0.0'.")
         return events.tagged(code, names)
     if event == 'push':
-        return events.pushed(code, events.pushed_by_pre_commit(code) if told is None else told)
+        return events.pushed(code, events.pushed_by_pre_commit(code) if told is None else told, caller)
     return events.committed(code)
 
 

@@ -154,6 +154,7 @@ def command(
     """
     from hfmirror.config.loading import load_config
     from hfmirror.config.places import home
+    from hfmirror.notices import Notices
 
     output.configure(verbose=verbose)
     if dropped:
@@ -162,21 +163,35 @@ def command(
     waiting = len(_notices(home()))
     rows = _saves(home())
     if not only_saves:
-        rows += resume(
-            load_config(config_file), home(), lambda folder: options.token_of(given, folder=folder)
-        )
+        config = load_config(config_file)
+        rows += resume(config, home(), lambda folder: options.token_of(given, folder=folder))
+        _say_notices(waiting, config, home())
     if as_json:
         output.document([{key: row[key] for key in row if key != 'exit_code'} for row in rows])
     for row in rows:
         name = row['version'] or (row['commit'] or '')[:10]
         if row['status'] == 'pushed' and not as_json:
             output.data(f'{row["target"]}: {name} pushed and proven')
-    told = waiting - len(_notices(home()))
-    if told > 0:
-        output.say(f'{output.count(told, "notification")} told')
-    if not (rows or waiting):
+    if not (rows or waiting or Notices(home()).waiting()):
         output.say('nothing waits')
     _finish([row for row in rows if row['status'] != 'pushed'], len(rows))
+
+
+def _say_notices(waiting: int, config: Config, to: Home) -> None:
+    """Say how many of the notifications that waited are told now, and why nobody has tried to tell others."""
+    from hfmirror.notices import Notices
+
+    left, everywhere = len(_notices(to)), len(Notices(to).waiting())
+    if left < waiting:
+        output.say(f'{output.count(waiting - left, "notification")} told')
+    if left and not (config.notifications.enabled and config.notifications.webhook_url):
+        output.say(
+            f'{output.count(left, "notification")} not told: notifications are off here. Set notifications.enabled and '
+            'notifications.webhook_url.'
+        )
+    if everywhere > left:
+        others = output.count(everywhere - left, 'notification')
+        output.say(f"{others} of other projects: run 'hfmirror resume' there; 'hfmirror status' shows where")
 
 
 def _notices(to: Home) -> list[Notice]:
@@ -197,7 +212,7 @@ def _saves(to: Home) -> list[dict[str, Any]]:
             'commit': None,
             'status': 'waiting' if result.status in ('failed', 'queued') else 'pushed',
             'error': result.error,
-            'exit_code': 7 if result.status == 'queued' else 1,
+            'exit_code': result.exit_code,
         }
         for result in drain(to)
     ]

@@ -26,12 +26,16 @@ def wanted_of(given: Mapping[str, Any], config: Config) -> Wanted:
     from hfmirror.watching.watching import Wanted
 
     folder, tag, final = given['output_dir'].absolute(), given['tag'], given['final_tag']
-    if '{step}' not in tag or tag.replace('{step}', '').count('{'):
+    if '{step}' not in tag or set(tag.replace('{step}', '')) & set('{}'):
         raise errors.UsageError(
             f'--tag {tag}: names every checkpoint, so it needs {{step}}, and knows nothing else: step-{{step}}.'
         )
     for name in (tag.replace('{step}', '1'), *([final] if final else [])):
         versions.check_name(name)
+    if folder.exists() and not folder.is_dir():
+        raise errors.UsageError(
+            f'{folder}: not a folder. Name the one that the training writes its checkpoints into.'
+        )
     if finished.is_checkpoint_name(folder.name):
         output.warn(
             f'{folder}: is a checkpoint itself; the folder that a training writes its checkpoints into is {folder.parent}'
@@ -161,10 +165,14 @@ def _rows(done: Watched) -> list[dict[str, Any]]:
     from hfmirror import outbox
     from hfmirror.config.places import home
 
-    left = {entry.version for _, entries in outbox.waiting(home().outbox) for entry in entries}
+    left = {
+        (_name(target.repo_id), entry.version)
+        for target, entries in outbox.waiting(home().outbox)
+        for entry in entries
+    }
     rows = []
     for result in done.results:
-        sent = result.status == 'queued' and result.version not in left
+        sent = result.status == 'queued' and (_name(result.save.repo or ''), result.version) not in left
         rows.append(
             {
                 'folder': result.save.folder,
@@ -180,7 +188,16 @@ def _rows(done: Watched) -> list[dict[str, Any]]:
             rows.append(
                 {'folder': save.folder, 'version': save.name, 'status': 'waiting', 'url': None, 'error': None}
             )
+    for save, why in done.refused:
+        rows.append(
+            {'folder': save.folder, 'version': save.name, 'status': 'failed', 'url': None, 'error': why}
+        )
     return rows
+
+
+def _name(repo_id: str) -> str:
+    """Return what a repository is called in any namespace: that of a save may be the configuration's."""
+    return repo_id.rpartition('/')[2]
 
 
 def _require_done(rows: list[dict[str, Any]]) -> None:

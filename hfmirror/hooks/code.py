@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -60,13 +61,23 @@ def find() -> Code:
     """Return the repository around the working directory, or the one whose hook this is. Raises UsageError for none."""
     given = variables().values
     env = {name: os.path.abspath(given[name]) for name in _AROUND if given.get(name)}
-    asked = ('rev-parse', '--path-format=absolute', '--is-bare-repository', '--git-dir', '--git-common-dir')
     here = Path.cwd()
+
+    def told(question: str) -> str:  # one at a time: there are paths of several lines
+        return gitcmd.git('rev-parse', '--path-format=absolute', question, cwd=here, env=env)
+
     try:
-        bare, git_dir, shared = gitcmd.git(*asked, cwd=here, env=env).split('\n')
-        root = git_dir if bare == 'true' else gitcmd.git('rev-parse', '--show-toplevel', cwd=here, env=env)
-    except (GitFailed, ValueError) as e:
-        raise errors.UsageError(
-            f'{here}: in no work tree of a git repository. Go to the one that holds the code of the training.'
-        ) from e
+        bare, git_dir, shared = map(told, ('--is-bare-repository', '--git-dir', '--git-common-dir'))
+        root = git_dir if bare == 'true' else told('--show-toplevel')
+    except GitFailed as e:
+        raise errors.UsageError(_nowhere(here, e.stderr)) from e
     return Code(Path(root), Path(git_dir), Path(shared), bare == 'true', env)
+
+
+def _nowhere(here: Path, why: str) -> str:
+    if 'dubious ownership' in why:
+        return (
+            f'{here}: this repository belongs to somebody else, so git does nothing in it. If you trust it: '
+            f'git config --global --add safe.directory {shlex.quote(str(here))}'
+        )
+    return f'{here}: in no work tree of a git repository. Go to the one that holds the code of the training.'

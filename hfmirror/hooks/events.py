@@ -17,6 +17,9 @@ from hfmirror.hooks.code import Code
 
 _TAGS = 'refs/tags/'
 _OID = re.compile(r'[0-9a-f]{40,64}')
+_DRY = re.compile(
+    r'-[dfnquv46]*n[dfnquv46]*|--dry(?:-(?:r(?:un?)?)?)?'
+)  # of git push; options may be cut short
 _HEIGHT = 16  # processes between git and us: shells, and those who manage hooks
 # Options of git itself that are followed by a word of their own.
 _WITH_WORD = {'-C', '-c', '--git-dir', '--work-tree', '--namespace', '--config-env', '--super-prefix'}
@@ -56,10 +59,10 @@ def tags_made(code: Code, lines: str, caller: int) -> list[str]:
     return made if made and _is_made_here(code, caller) else []
 
 
-def pushed(code: Code, lines: str | None) -> list[Happening]:
+def pushed(code: Code, lines: str | None, caller: int | None = None) -> list[Happening]:
     """Return the commit that is checked out when it goes with what is pushed. ``lines`` are git's; None: it does."""
     head = code.head()
-    if head is None:
+    if head is None or (caller is not None and _is_dry(_git(caller) or [])):
         return []
     if lines is None:
         return [Happening(head)]
@@ -112,15 +115,21 @@ def _packed(code: Code) -> set[str]:
 
 def _is_made_here(code: Code, caller: int) -> bool:
     """Return whether the git that calls a hook makes a tag, and is not fetching those of others or tidying up."""
-    word = _command(caller)
-    if word is None:  # nobody can say; what fetches by way of a pull says so itself
+    words = _git(caller)
+    if words is None:  # nobody can say; what fetches by way of a pull says so itself
         return not variables().values.get('GIT_REFLOG_ACTION', '').startswith(('pull', 'fetch'))
+    word = words[0] if words else None
     # A bare repository gets its tags from those who push to it.
     return word in ('tag', 'update-ref') or (code.bare and word == 'receive-pack')
 
 
-def _command(process: int) -> str | None:
-    """Return what the nearest git is doing, ``tag`` or ``fetch``; None when that cannot be found out."""
+def _is_dry(words: Sequence[str]) -> bool:
+    """Return whether a push only shows what it would do: git calls its hook all the same, and does not say so."""
+    return any(_DRY.fullmatch(word) for word in words)
+
+
+def _git(process: int) -> list[str] | None:
+    """Return what the nearest git is doing, ``tag v1`` or ``fetch``; None when that cannot be found out."""
     for _ in range(_HEIGHT):
         found = _process(process)
         if found is None:
@@ -128,21 +137,21 @@ def _command(process: int) -> str | None:
         process, words = found
         name = Path(words[0]).name if words else ''
         if name.startswith('git-'):
-            return name.removeprefix('git-')
+            return [name.removeprefix('git-'), *words[1:]]
         if name == 'git':
-            return _first(words[1:])
+            return _command(words[1:])
     return None
 
 
-def _first(words: Sequence[str]) -> str | None:
-    """Return the command among the words after ``git``."""
+def _command(words: Sequence[str]) -> list[str]:
+    """Return the command, and what follows it, of the words after ``git``."""
     rest = iter(words)
     for word in rest:
         if word in _WITH_WORD:
             next(rest, None)
         elif not word.startswith('-'):
-            return word
-    return None
+            return [word, *rest]
+    return []
 
 
 def _process(number: int) -> tuple[int, list[str]] | None:

@@ -21,6 +21,8 @@ from hfmirror.spool import Part, Result, Save, Spool
 from hfmirror.statcache import CommandCache, Stamp
 
 _PATIENCE_S = 60.0
+_BEHIND = 'in the background'
+_LEFT = "its process was ended; the next commit, tag or push sends it, and so does 'hfmirror resume'"
 _ONCE = {'HFMIRROR_SETTINGS__UPLOAD__MAX_RETRIES': '0'}
 
 
@@ -52,7 +54,8 @@ def hand_over(job: Job, happening: Happening, done: Done, *, replaced: Sequence[
         source_commit=origin.commit,
         source_dirty=origin.dirty,
     )
-    save = spool.put(save, [Part(job.folder, include=job.files.include, exclude=job.files.exclude)])
+    part = Part(job.folder, include=job.files.include, exclude=job.files.exclude)
+    save = spool.put(save, [part], sealed=True)
     for old in replaced:
         spool.drop(old.id)
     env = {'HFMIRROR_HOOK': '1'}
@@ -60,8 +63,8 @@ def hand_over(job: Job, happening: Happening, done: Done, *, replaced: Sequence[
         sender.start(env=env)
         return done._replace(status='background')
     result = _result(save, spool, sender.start(env=env | _ONCE))
-    if result is None:
-        return done._replace(status='background', note=f'not done after {_PATIENCE_S:.0f} s')
+    if isinstance(result, str):
+        return done._replace(status='background', note=result)
     if result.status == 'failed':
         spool.drop(save.id)  # the folder is still there, and git's command can be given again
         if job.event == 'push':
@@ -69,6 +72,14 @@ def hand_over(job: Job, happening: Happening, done: Done, *, replaced: Sequence[
     return done._replace(
         status=result.status, version=result.version or done.version, url=result.url, note=result.error
     )
+
+
+def take_up(job: Job) -> bool:
+    """Have released what was handed over and what nobody is at: its process was killed. Returns whether that was so."""
+    if sender.is_at_work(job.home):
+        return False
+    sender.start(env={'HFMIRROR_HOOK': '1'})
+    return True
 
 
 def _warn_without_token(job: Job) -> None:
@@ -81,16 +92,19 @@ def _warn_without_token(job: Job) -> None:
         )
 
 
-def _result(save: Save, spool: Spool, process: _Process) -> Result | None:
-    """Return what came of a save; None when that takes too long for somebody who waits for git."""
+def _result(save: Save, spool: Spool, process: _Process) -> Result | str:
+    """Return what came of a save, or why nobody waits for that any more."""
     until = time.monotonic() + _PATIENCE_S
-    while time.monotonic() < until:
-        has_ended = process.poll() is not None
-        result = spool.result(save)
-        if result is not None:
-            return result
-        if has_ended:
-            left = next((one for one in spool.saves() if one.id == save.id), None)
-            return Result(left, 'failed', error=left.error) if left and left.error else None
-        time.sleep(0.02)
-    return None
+    try:
+        while time.monotonic() < until:
+            has_ended = process.poll() is not None
+            result = spool.result(save)
+            if result is not None:
+                return result
+            if has_ended:
+                left = next((one for one in spool.saves() if one.id == save.id), None)
+                return Result(left, 'failed', error=left.error) if left and left.error else _LEFT
+            time.sleep(0.02)
+    except KeyboardInterrupt:  # of git; the release is a process of its own
+        return f'goes on {_BEHIND}'
+    return f'not done after {_PATIENCE_S:.0f} s; it goes on {_BEHIND}'

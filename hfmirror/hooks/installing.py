@@ -60,6 +60,8 @@ def install(
             f'{code.root}: a bare repository, in which nobody commits. Install with --on tag, or where the code is worked on.'
         )
     place = directory(code)
+    if switched_off := _switched_off(code, place):
+        raise errors.UsageError(switched_off)
     if shared_with_others(code, place) and not force:
         raise errors.UsageError(_shared(code, place, event))
     path, before = _ours(place, event), place / f'{HOOKS[event]}{KEPT}'
@@ -67,12 +69,8 @@ def install(
         path = place / HOOKS[event]
         _require_room(path, before)
     if not dry_run:
+        _write(path, before, event)
         settings.write(code, event, wanted)
-        place.mkdir(parents=True, exist_ok=True)
-        _keep(path, before)
-        content = scripts.script(event, before)
-        if not _is(path, content):
-            durable.write(path, content, mode=0o755)
     kept = before if os.path.lexists(before) or (os.path.lexists(path) and dry_run) else None
     return Hook(event, path, kept, wanted, None if dry_run else _problem(code, place, path, event))
 
@@ -88,9 +86,15 @@ def uninstall(code: Code, event: Event, *, force: bool = False, dry_run: bool = 
     stays = path is not None and shared_with_others(code, place) and not force
     if not dry_run:
         settings.remove(code, event)
-        if not stays:
-            _put_back(path or place / HOOKS[event], before)
-        _leave(code.shared / 'hooks', event)  # where it lay before core.hooksPath was set
+        try:
+            if not stays:
+                _put_back(path or place / HOOKS[event], before)
+            _leave(code.shared / 'hooks', event)  # where it lay before core.hooksPath was set
+        except OSError as e:
+            raise errors.HfmirrorError(
+                f'{path or place}: the hook cannot be removed: {e.strerror or e}. It releases nothing any more; '
+                'give yourself the right to write there, and uninstall again.'
+            ) from e
     if path is None and had is None:
         return None
     problem = f'{path} stays: other repositories have it too. --force removes it.' if stays else None
@@ -123,6 +127,21 @@ def _require_room(path: Path, before: Path) -> None:
         f'{path} and {before}: two hooks, and one can be kept. The first was put in the place of ours; '
         'make one of the two, and remove the other.'
     )
+
+
+def _write(path: Path, before: Path, event: Event) -> None:
+    """Put our script there; until the settings are written, too, all that it does is to run the one that was there."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _keep(path, before)
+        content = scripts.script(event, before)
+        if not _is(path, content):
+            durable.write(path, content, mode=0o755)
+    except OSError as e:
+        raise errors.HfmirrorError(
+            f'{path}: the hook cannot be written: {e.strerror or e}. Give yourself the right to write there, or make room, '
+            'and install again.'
+        ) from e
 
 
 def _keep(path: Path, before: Path) -> None:
@@ -168,8 +187,23 @@ def _is(path: Path, content: bytes) -> bool:
     return path.is_file() and path.read_bytes() == content and os.access(path, os.X_OK)
 
 
+def _switched_off(code: Code, place: Path) -> str | None:
+    """Return why git runs no hooks at all, None where it does. People set ``core.hooksPath`` to nothing or /dev/null for that."""
+    scope, _, given = (code.asked('config', '--show-scope', '--get', 'core.hooksPath') or '').partition('\t')
+    if not (scope and not given) and (not os.path.lexists(place) or place.is_dir()):
+        return None
+    if not scope:
+        return f'{place} is no directory, so git runs no hooks in this repository; make it one.'
+    return (
+        f'core.hooksPath, {given!r}, is no directory, so git runs no hooks in this repository; '
+        f"'git config --{scope} --unset core.hooksPath' switches them on."
+    )
+
+
 def _problem(code: Code, place: Path, path: Path | None, event: Event) -> str | None:
     """Return why a hook that is installed would not run as it was meant to, and what mends that."""
+    if switched_off := _switched_off(code, place):
+        return switched_off
     name = HOOKS[event]
     if path is None:
         elsewhere = _ours(code.shared / 'hooks', event)

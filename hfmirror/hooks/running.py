@@ -5,10 +5,12 @@ Most of the time there is nothing to do, and what a release needs is not even im
 
 from __future__ import annotations
 
+import filecmp
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
-from hfmirror import errors, gitcmd, output
+from hfmirror import errors, finished, gitcmd, output
 from hfmirror.config.places import Home
 from hfmirror.hooks import job as jobs
 from hfmirror.hooks import sealing
@@ -70,20 +72,18 @@ def _release(job: Job, happening: Happening, *, dry_run: bool) -> Done | None:
     started, tag = time.monotonic(), happening.tag or ''
     seals = sealing.Seals(job.home, job.folder, job.code.shared)
     seal = f'{happening.commit}:{job.seal}' if tag else job.seal
-    failed = _failed(job, happening)
+    waiting = _waiting(job, happening)
+    failed = [save for save in waiting if save.error]
     if seals.is_set(seal, tag) and not (job.event == 'push' and _is_left_behind(job, failed)):
-        if failed:
-            output.warn(
-                f"hfmirror: {job.shown}: not released yet: {failed[-1].error} 'hfmirror resume' tries again."
-            )
-        return None
+        return None if dry_run else _of_unchanged(job, happening, waiting)
     done = Done(job.event, job.folder, 'dry-run', happening.commit, happening.tag)
     if not dry_run:
         from hfmirror.hooks import handing  # a tenth of a second, which most hooks need not spend
 
         if job.event == 'push':
             handing.require_clean(job)
-        done = handing.hand_over(job, happening, done, replaced=failed)
+        replaced = [save for save in failed if _is_still_there(save, job)]
+        done = handing.hand_over(job, happening, done, replaced=replaced)
     if done.status not in ('failed', 'dry-run'):
         seals.set(job.seal)
         if tag:
@@ -93,13 +93,42 @@ def _release(job: Job, happening: Happening, *, dry_run: bool) -> Done | None:
     return done
 
 
-def _failed(job: Job, happening: Happening) -> list[Save]:
-    """Return the saves of this folder that an earlier hook handed over and that could not be released."""
+def _of_unchanged(job: Job, happening: Happening, waiting: Sequence[Save]) -> Done | None:
+    """Look after what was handed over as it is: tell why it failed, and take it up when whoever was at it was killed."""
+    failed = [save.error for save in waiting if save.error]
+    if failed:
+        output.warn(f"hfmirror: {job.shown}: not released yet: {failed[-1]} 'hfmirror resume' tries again.")
+    elif waiting:
+        from hfmirror.hooks import handing
+
+        if handing.take_up(job):
+            done = Done(job.event, job.folder, 'background', happening.commit, happening.tag)
+            _tell(job, done)
+            return done
+    return None
+
+
+def _waiting(job: Job, happening: Happening) -> list[Save]:
+    """Return the saves of this folder that an earlier hook handed over and that are not released."""
     return [
         save
         for save in Spool(job.home).saves()
-        if save.error and save.source_commit and (save.folder, save.tag) == (str(job.folder), happening.tag)
+        if save.seal and (save.folder, save.tag) == (str(job.folder), happening.tag)
     ]
+
+
+def _is_still_there(save: Save, job: Job) -> bool:
+    """Return whether the result that is held is the one in the folder, too. Another one waits: it is nowhere else."""
+    held = Path(save.held)
+    parts = [path for path in held.rglob('*') if finished.is_part_of_result(path.name) and path.is_file()]
+    return all(_is_same(path, job.folder / path.relative_to(held)) for path in parts)
+
+
+def _is_same(held: Path, path: Path) -> bool:
+    try:
+        return held.samefile(path) or filecmp.cmp(held, path, shallow=False)
+    except OSError:
+        return False
 
 
 def _is_left_behind(job: Job, failed: Sequence[Save]) -> bool:
@@ -124,10 +153,8 @@ def _tell(job: Job, done: Done) -> None:
                 f"and so does 'hfmirror resume' {took}"
             )
         case 'background':
-            words = (
-                f'{done.note}; it goes on' if done.note else f'{done.version or "a release"} is on its way'
-            )
-            output.say(f'{shown}: {words} in the background, see {job.home.log / "saves.log"} {took}')
+            words = done.note or f'{done.version or "a release"} is on its way in the background'
+            output.say(f'{shown}: {words}, see {job.home.log / "saves.log"} {took}')
         case 'dry-run':
             output.say(f'{shown}: would be released{f" as {done.version}" if done.version else ""}')
         case _:

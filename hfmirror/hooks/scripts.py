@@ -27,8 +27,7 @@ def script(event: Event, before: Path) -> bytes:
         'hook': HOOKS[event],
         'run': _command(_head(before)),
     }
-    for name, value in values.items():
-        text = text.replace(f'@{name}@', value)
+    text = re.sub(r'@(\w+)@', lambda match: values[match[1]], text)
     return text.encode('utf-8', 'surrogateescape')
 
 
@@ -56,7 +55,10 @@ def is_of_pre_commit(path: Path) -> bool:
 def python_of(path: Path) -> str | None:
     """Return the interpreter that one of our hooks runs."""
     match = _PYTHON.search(_head(path))
-    words = shlex.split(match[1].decode('utf-8', 'surrogateescape')) if match else []
+    try:
+        words = shlex.split(match[1].decode('utf-8', 'surrogateescape')) if match else []
+    except ValueError:  # somebody has changed it
+        return None
     return words[0] if words else None
 
 

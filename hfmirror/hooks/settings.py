@@ -11,6 +11,7 @@ So all work trees have the same, a hook in a directory that several repositories
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
@@ -64,7 +65,11 @@ def write(code: Code, event: Event, settings: Settings) -> None:
 
 def remove(code: Code, event: Event) -> bool:
     """Forget the settings of an event; returns whether there were some."""
-    return code.asked('config', '--local', '--remove-section', f'{_SECTION}{event}') is not None
+    section = f'{_SECTION}{event}'
+    if code.asked('config', '--local', '--get-regexp', f'^{re.escape(section)}\\.') is None:
+        return False
+    code.git('config', '--local', '--remove-section', section)
+    return True
 
 
 def _lines(settings: Settings) -> Sequence[tuple[str, str]]:
@@ -88,7 +93,7 @@ def _settings(values: dict[str, list[str]]) -> Settings:
     return Settings(
         last('folder'),
         last('repo'),
-        tuple(values.get('remote', ())),
+        tuple(dict.fromkeys(values.get('remote', ()))),  # two that installed at once both wrote it
         None if background is None else _is_true(background),
         last('config'),
     )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hfmirror import output
 from hfmirror.card import markdown
+from hfmirror.gitcmd import redact
 from hfmirror.output import human_number
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def trajectory(history: History) -> list[Mapping[str, Any]]:
     kept: list[Mapping[str, Any]] = []
     first, again = math.inf, False  # the lowest step so far, and whether the rest is of an earlier run
     for entry in reversed(history):
-        step = _number(entry.get('step'))
+        step = number(entry.get('step'))
         if step is None or step > first or (again and step == first):
             again = again or step is not None
             continue
@@ -63,7 +64,7 @@ def measured(entry: Mapping[str, Any]) -> dict[str, float]:
     """Return what was measured in one entry of a history: finite numbers alone."""
     if 'train_runtime' in entry:
         return {}
-    numbers = {str(name): _number(value) for name, value in entry.items()}
+    numbers = {str(name): number(value) for name, value in entry.items()}
     return {
         name: value
         for name, value in numbers.items()
@@ -102,13 +103,31 @@ def plot(history: History) -> bytes | None:
     return written.getvalue()
 
 
-def plotted(history: History) -> bytes | None:
-    """Return ``plot``; without matplotlib None, which is said."""
+def account(history: History) -> tuple[bytes | None, str]:
+    """Return ``plot`` and ``section`` of the training that led to the end of a history; what cannot be made is said and left out."""
+    try:
+        led = trajectory(history)
+        image = _plotted(led)
+        return image, section(led, has_plot=image is not None)
+    except Exception as e:  # no reason to lose the model
+        _tell_of(e, 'no account')
+        return None, ''
+
+
+def _plotted(history: History) -> bytes | None:
     try:
         return plot(history)
     except ImportError:
         output.say(_HOW_TO_PLOT)
-        return None
+    except Exception as e:  # such as a font, or a numpy that does not fit
+        _tell_of(e, 'no plot')
+    return None
+
+
+def _tell_of(failure: Exception, what: str) -> None:
+    output.warn(
+        f'hfmirror: {what} of the training in the card: {redact(f"{type(failure).__name__}: {failure}")}'
+    )
 
 
 def section(history: History, *, has_plot: bool) -> str:
@@ -135,7 +154,7 @@ def _lines(history: History) -> list[_Line]:
     """Return each name that was logged at two steps or as an evaluation, in the order in which they came up."""
     lines: dict[str, _Line] = {}
     for entry in history:
-        step = _number(entry.get('step'))
+        step = number(entry.get('step'))
         for name, value in measured(entry).items() if step is not None else ():
             line = lines.setdefault(name, _Line(name, [], []))
             line.steps.append(step or 0.0)
@@ -180,7 +199,7 @@ def _evaluations(history: History) -> list[tuple[float, dict[str, float], Mappin
     found: dict[float, dict[str, float]] = {}
     logged: dict[float, Mapping[str, Any]] = {}
     for entry in history:
-        step = _number(entry.get('step'))
+        step = number(entry.get('step'))
         values = {name: value for name, value in measured(entry).items() if name not in _ASIDE}
         if step is not None and values:
             found[step] = {**found.get(step, {}), **values}
@@ -194,18 +213,18 @@ def _table(history: History, rows: Sequence[tuple[float, dict[str, float], Mappi
     losses = {
         step: value
         for entry in history
-        if (step := _number(entry.get('step'))) is not None
-        and (value := _number(entry.get('loss'))) is not None
+        if (step := number(entry.get('step'))) is not None
+        and (value := number(entry.get('loss'))) is not None
     }
     names = [
         name for name in dict.fromkeys(name for _, values, _ in rows for name in values) if name != 'loss'
     ]
-    epochs = any(_number(logged.get('epoch')) is not None for _, _, logged in rows)
+    epochs = any(number(logged.get('epoch')) is not None for _, _, logged in rows)
     columns = ['step', *(['epoch'] if epochs else []), *(['loss'] if losses else []), *names[:_COLUMNS]]
     lines = ['| ' + ' | '.join(markdown.escape(name) for name in columns) + ' |', '|--:' * len(columns) + '|']
     for step, values, logged in rows:
         before = [value for at, value in losses.items() if at <= step]
-        cells: dict[str, float | None] = {**values, 'step': step, 'epoch': _number(logged.get('epoch'))}
+        cells: dict[str, float | None] = {**values, 'step': step, 'epoch': number(logged.get('epoch'))}
         cells['loss'] = before[-1] if before else None
         lines.append('| ' + ' | '.join(_cell(cells.get(name)) for name in columns) + ' |')
     return '\n'.join(lines)
@@ -215,7 +234,11 @@ def _cell(value: float | None) -> str:
     return '' if value is None else human_number(value, digits=4)
 
 
-def _number(value: object) -> float | None:
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    return None
+def number(value: object) -> float | None:
+    """Return a finite number as it is, None for whatever else was logged."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # an int of four hundred digits
+        return None

@@ -45,9 +45,11 @@ class HfMirrorCallback(Callback):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         self.run.log(logs or {}, epoch + 1, epoch + 1)
         if (epoch + 1) % self.every_epochs == 0:
-            self.model.save(self.run.folder / MODEL)
-            self.run.checkpoint(epoch + 1)
+            with self.run.guarded():
+                self.model.save(self.run.folder / MODEL)
+                self.run.checkpoint(epoch + 1)
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        self.model.save(self.run.folder / MODEL)
+        with self.run.guarded():
+            self.model.save(self.run.folder / MODEL)
         self.run.finish()

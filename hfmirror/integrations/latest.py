@@ -18,6 +18,7 @@ from hfmirror.integrations.trainer import LAST, STATE_FILE
 from hfmirror.pulling import Found, part_of, refuse_escape
 from hfmirror.tree import Tree
 
+_STATE_MAX = 64 * 1024 * 1024  # bytes of JSON that are read
 _OPTIMIZER = re.compile(r'optimizer\.(?:pt|bin)|(?:optimizer_|global_step)\w*/.+')
 _FOLDER = re.compile(r'(checkpoint-(\d{1,18}))/' + re.escape(STATE_FILE))
 
@@ -80,12 +81,12 @@ def _resumable(
 def _step(repository: Clone, files: Tree, name: str) -> int | None:
     """Return how far the training was: as its state says, else as its name does."""
     entry = files.get(STATE_FILE)
-    if entry is not None and not entry.is_lfs:
+    if entry is not None and not entry.is_lfs and entry.size <= _STATE_MAX:
         try:
             step = json.loads(repository.read(entry)).get('global_step')
         except (ValueError, AttributeError, RecursionError):
             step = None
-        if isinstance(step, int) and 0 <= step < 10**18:
+        if type(step) is int and 0 <= step < 10**18:
             return step
     numbers = re.findall(r'\d{1,18}', name.partition('.')[0])
     return int(numbers[-1]) if numbers else None

@@ -11,6 +11,7 @@ Each release has ``last.ckpt``, from which ``trainer.fit(model, ckpt_path='out/l
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,10 @@ CHECKPOINT = 'last.ckpt'
 
 
 class HfMirrorCallback(Callback):
-    """Releases ``folder`` every so many epochs and at the end; ``terms`` are those of ``Terms``."""
+    """Releases ``folder`` every so many epochs and at the end; ``terms`` are those of ``Terms``.
+
+    A ``fast_dev_run`` releases nothing.
+    """
 
     def __init__(
         self, repo_id: str | None = None, *, folder: str | Path = 'out', every_epochs: int = 1, **terms: Any
@@ -37,22 +41,32 @@ class HfMirrorCallback(Callback):
         return self.run.results
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and not trainer.fast_dev_run:
             self.run.begin()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.fast_dev_run:
+            return
         if trainer.is_global_zero:
             self.run.log(trainer.callback_metrics, trainer.global_step, trainer.current_epoch + 1)
         if (trainer.current_epoch + 1) % self.every_epochs == 0:
-            trainer.save_checkpoint(self.run.folder / CHECKPOINT)  # all processes together
-            if trainer.is_global_zero:
-                self.run.checkpoint(trainer.global_step)
+            with self._guarded(trainer):
+                trainer.save_checkpoint(self.run.folder / CHECKPOINT)  # all processes together
+                if trainer.is_global_zero:
+                    self.run.checkpoint(trainer.global_step)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        trainer.save_checkpoint(self.run.folder / CHECKPOINT)
+        if trainer.fast_dev_run:
+            return
+        with self._guarded(trainer):
+            trainer.save_checkpoint(self.run.folder / CHECKPOINT)
         if trainer.is_global_zero:
             self.run.finish()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if trainer.is_global_zero and self.run.is_under_way:
             self.run.fail(exception)
+
+    def _guarded(self, trainer: Trainer) -> AbstractContextManager[None]:
+        # Of several processes one that goes on alone would have the others wait for it.
+        return self.run.guarded() if trainer.world_size == 1 else nullcontext()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import subprocess
 
 _LOOK_EVERY_S = 2.0  # while the training goes on
+_SHARE = 100  # a look at much that waits, on a slow disk, costs a hundredth of the time
 _POLL_S = 0.2  # at its end
 _SAY_EVERY_S = 30.0
 _LEAVE_S = 5.0  # for a process that has done its work
@@ -44,7 +45,7 @@ class Releases:
         self._sender: subprocess.Popen[bytes] | None = None
         self._unseen = False  # whether something was handed over since the sender was started
         self._warned = False
-        self._looked = 0.0
+        self._look_at = 0.0  # when to look again
 
     @property
     def results(self) -> list[Result]:
@@ -97,18 +98,27 @@ class Releases:
     def look(self) -> None:
         """Take note of what came of the saves so far. Cheap: called at each step of a training."""
         now = time.monotonic()
-        if not self._waiting or now - self._looked < _LOOK_EVERY_S:
+        if not self._waiting or now < self._look_at:
             return
-        self._looked = now
-        self._collect()
-        if self._waiting and self._unseen:
-            self._start()
+        with self.guarded():
+            self._collect()
+            if self._waiting and self._unseen:
+                self._start()
+        after = time.monotonic()
+        self._look_at = after + max(_LOOK_EVERY_S, _SHARE * (after - now))
 
     def finish(self) -> list[Result]:
         """Wait until everything is released, or waits for the network in the outbox; returns what came of each save.
 
         What has failed waits as well, until somebody mends the reason. Whoever interrupts this loses nothing.
         """
+        with self.guarded():
+            self._wait()
+            self._arrived_later()
+        self._tell()
+        return self.results
+
+    def _wait(self) -> None:
         shown = time.monotonic()
         if self._waiting:
             output.say(f'hfmirror: {count(len(self._waiting), "release")} under way')
@@ -126,9 +136,6 @@ class Releases:
         until = time.monotonic() + _LEAVE_S  # it may have saves of other trainings to go on with
         while self._sender is not None and self._sender.poll() is None and time.monotonic() < until:
             time.sleep(_POLL_S / 10)
-        self._arrived_later()
-        self._tell()
-        return self.results
 
     def _start(self) -> None:
         """Have what waits released, by the process that is at it or by a new one."""

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +35,7 @@ LOG = 'training_log.jsonl'
 
 _RESULTS = 'eval_results.json'
 _TOLD = (_RESULTS, 'all_results.json', 'trainer_state.json')  # what a folder tells its metrics in
+_STEP_MAX = 10**18
 _LINE_MAX = 64 * 1024  # characters of one call of log
 
 
@@ -42,7 +44,7 @@ def training_run(repo_id: str | None = None, *, folder: str | Path = 'out', **te
 
     Raises UsageError and ConfigError for what cannot be meant.
     """
-    return TrainingRun(Path(folder), Terms(repo_id, **terms))
+    return TrainingRun(Path(folder).absolute(), Terms(repo_id, **terms))
 
 
 class TrainingRun:
@@ -84,14 +86,19 @@ class TrainingRun:
 
     def begin(self) -> None:
         """Take up the log of the folder, and send what waits from an earlier run."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._releases = Releases(strict=self.terms.strict, token=self.terms.given_token(self.folder))
-        history = _read(self.folder / LOG)
-        if history:
-            self.step, self._epoch = history[-1]['step'], history[-1].get('epoch')
-            self._values = curve.last_values(history)
-        self._log = _opened(self.folder / LOG)
         self._releases.begin(self.folder)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            history = _read(self.folder / LOG)
+            self._log = _opened(self.folder / LOG)
+        except OSError as e:
+            raise errors.HfmirrorError(
+                f'{self.folder}: cannot be written: {e.strerror or e}. Name a folder that the training may write to.'
+            ) from e
+        if history:
+            self.step, self._epoch = history[-1]['step'], curve.number(history[-1].get('epoch'))
+            self._values = curve.last_values(history)
 
     def log(self, values: Mapping[str, Any], step: int | None = None, epoch: float | None = None) -> None:
         """Keep numbers that were measured at ``step``, by default the one after the last. What is no number is not kept.
@@ -109,9 +116,16 @@ class TrainingRun:
         line = json.dumps(entry)
         if len(line) <= _LINE_MAX and self._log is not None:
             self._values |= curve.last_values([entry])
-            self._log.write(f'{line}\n')
-            self._log.flush()
+            with releases.guarded():
+                self._log.write(f'{line}\n')
+                self._log.flush()
         releases.look()
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Keep what goes wrong inside from the training, unless that is strict: for who writes the files on its behalf."""
+        with self._begun().guarded():
+            yield
 
     def checkpoint(self, step: int | None = None) -> None:
         """Release what is in the folder now, under the tag of ``step``, the last that was logged by default.
@@ -122,9 +136,9 @@ class TrainingRun:
         releases = self._begun()
         step = self.step if step is None else int(step)
         self._taken = self.step = step
-        tag = self.terms.tag_of(step=step, epoch=self._epoch, metric=self._metric())
-        save = self.terms.save(self.folder, tag)
         with releases.guarded():
+            tag = self.terms.tag_of(step=step, epoch=self._epoch, metric=self._metric())
+            save = self.terms.save(self.folder, tag)
             releases.put(save, [Part(self.folder)], written=self._told(), copies=True)
 
     def finish(self) -> list[Result]:
@@ -146,16 +160,16 @@ class TrainingRun:
             tag = self.terms.tag_of(step=self.step, epoch=self._epoch, metric=self._metric())
             note = f'The training ended at step {self.step:,}, before its end: {markdown.escape(told)}'
             self._end(tag, note, waits=isinstance(error, Exception))
-        except (errors.HfmirrorError, OSError) as e:
-            output.warn(f'hfmirror: {e}')
+        except (
+            Exception
+        ) as e:  # what a strict one hears of as well: the error of the training is the one to be seen
+            output.warn(f'hfmirror: {gitcmd.redact(str(e))}')
 
     def _end(self, tag: str | None, note: str | None, *, waits: bool = True) -> list[Result]:
         releases = self._begun()
         with releases.guarded():
-            history = curve.trajectory(_read(self.folder / LOG))
-            image = curve.plotted(history)
-            told = (note, curve.section(history, has_plot=image is not None))
-            text = '\n\n'.join(part for part in told if part)
+            image, account = curve.account(_read(self.folder / LOG))
+            text = '\n\n'.join(part for part in (note, account) if part)
             save = replace(self.terms.save(self.folder, tag), sections={curve.HEADING: text} if text else {})
             written = {**self._told(), **({curve.PLOT: image} if image else {})}
             releases.put(save, [Part(self.folder)], written=written, copies=True)
@@ -168,9 +182,10 @@ class TrainingRun:
 
     def _close(self, *, waits: bool) -> list[Result]:
         releases = self._begun()
-        if self._log is not None:
-            self._log.close()
-            self._log = None
+        log, self._log = self._log, None
+        with releases.guarded():
+            if log is not None:
+                log.close()
         return releases.finish() if waits else self.results
 
     def _told(self) -> dict[str, bytes]:
@@ -192,9 +207,10 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
             continue
         try:
             number = value if isinstance(value, int) else float(value)
-        except (TypeError, ValueError, RuntimeError):
-            continue  # a tensor of many
-        if name not in ('step', 'epoch') and math.isfinite(number):
+            is_one = math.isfinite(number)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            continue  # a tensor of many, or an int beyond all floats
+        if name not in ('step', 'epoch') and is_one:
             found[str(name)] = number
     return found
 
@@ -202,10 +218,10 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
 def _read(path: Path) -> list[Mapping[str, Any]]:
     """Return what was logged; a line that a kill has cut is left out."""
     try:
-        lines = path.read_text('utf-8', 'replace').splitlines()
+        with path.open(encoding='utf-8', errors='replace') as lines:
+            return [entry for line in lines if (entry := _entry(line))]
     except FileNotFoundError:
         return []
-    return [entry for line in lines if (entry := _entry(line))]
 
 
 def _entry(line: str) -> Mapping[str, Any] | None:
@@ -213,14 +229,15 @@ def _entry(line: str) -> Mapping[str, Any] | None:
         found = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    is_one = isinstance(found, dict) and isinstance(found.get('step'), int)
+    is_one = isinstance(found, dict) and type(found.get('step')) is int and abs(found['step']) < _STEP_MAX
     return found if is_one else None
 
 
 def _opened(path: Path) -> IO[str]:
     """Open the log to write on, at the beginning of a line."""
-    cut = path.exists() and path.stat().st_size and not path.read_bytes().endswith(b'\n')
-    log = path.open('a', encoding='utf-8')
-    if cut:
-        log.write('\n')
-    return log
+    with path.open('ab+') as before:
+        size = before.tell()
+        before.seek(max(size - 1, 0))
+        if before.read(1) not in (b'', b'\n'):
+            before.write(b'\n')
+    return path.open('a', encoding='utf-8')

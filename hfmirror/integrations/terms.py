@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import string
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from hfmirror import auth, errors, versions
 from hfmirror import target as targets
 from hfmirror.auth import Token
 from hfmirror.config.loading import load_config
+from hfmirror.config.places import PROJECT_FILE
 from hfmirror.origin import Origin, origin_of
 from hfmirror.spool import Save
 
 FIELDS = ('step', 'epoch', 'metric')
+
+
+class _Code(NamedTuple):
+    """The working directory of a training, its commit, and the configuration that is used there."""
+
+    folder: Path
+    origin: Origin
+    config_file: Path | None
 
 
 @dataclass(frozen=True)
@@ -51,9 +62,8 @@ class Terms:
             )
         if self.final_tag is not None:
             versions.check_name(self.final_tag)
-        load_config(Path(self.config_file) if self.config_file else None)
+        load_config(self._code.config_file)
         self.given_token(Path())
-        _ = self._origin  # now, before anything is checked out
 
     def tag_of(self, *, step: int, epoch: float | None = None, metric: float | None = None) -> str:
         """Return the name of a save."""
@@ -71,16 +81,19 @@ class Terms:
             private=self.private,
             series=self.tag if tag else None,
             keep_tags=self.keep if tag else None,
-            config_file=str(Path(self.config_file).absolute()) if self.config_file else None,
-            code=str(Path.cwd()),
-            source_commit=self._origin.commit,
-            source_dirty=self._origin.dirty,
+            config_file=str(self._code.config_file) if self._code.config_file else None,
+            code=str(self._code.folder),
+            source_commit=self._code.origin.commit,
+            source_dirty=self._code.origin.dirty,
         )
 
     @cached_property
-    def _origin(self) -> Origin:
-        """The commit of the code that is running; another may be checked out by the time of the release."""
-        return origin_of(Path.cwd())
+    def _code(self) -> _Code:
+        """The code that is running, asked for at once: a training may change its directory, or check out another commit."""
+        here = Path.cwd()
+        project = here / PROJECT_FILE
+        given = Path(self.config_file).absolute() if self.config_file else None
+        return _Code(here, origin_of(here), given or (project if os.path.lexists(project) else None))
 
     def given_token(self, folder: Path) -> Token | None:
         """Return the token that was given, which no other process would find."""

@@ -122,7 +122,7 @@ def model_of(args: Any, state: Any, model: Any, processor: Any) -> Iterator[Path
     made = Path(mkdtemp(dir=output_dir / BESIDE))
     try:
         _save(model, made)
-        if processor is not None:
+        if hasattr(processor, 'save_pretrained'):
             processor.save_pretrained(made)
         yield made
     finally:

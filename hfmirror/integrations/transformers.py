@@ -49,6 +49,7 @@ class HfMirrorCallback(TrainerCallback):
         self.terms = Terms(**self._given)
         self.every = every or 'save'
         self._releases: Releases | None = None
+        self._told: dict[str, Any] | None = None  # what the arguments say of the Hub
         self._best: str | None = None
         self._saved = self._asked = -1  # the step of the last save, and of one that we have asked for
 
@@ -130,6 +131,9 @@ class HfMirrorCallback(TrainerCallback):
             'private': args.hub_private_repo,
             'branch': args.hub_revision,
         }
+        if told == self._told:
+            return
+        self._told = told
         self.terms = Terms(
             **self._given,
             **{name: value for name, value in told.items() if name not in self._given},
@@ -141,12 +145,12 @@ class HfMirrorCallback(TrainerCallback):
         """Hand over the checkpoint of a step."""
         if self._releases is None:
             return
-        folder = trainer.checkpoint_of(trainer.folder_of(args), step)
-        if folder is None:
-            output.warn(f'hfmirror: {args.output_dir}: no checkpoint of step {step} to be released')
-            return
         epoch = round(state.epoch or 0) if self.every == 'epoch' else state.epoch
         with self._releases.guarded():
+            folder = trainer.checkpoint_of(trainer.folder_of(args), step)
+            if folder is None:
+                output.warn(f'hfmirror: {args.output_dir}: no checkpoint of step {step} to be released')
+                return
             tag = self.terms.tag_of(step=step, epoch=epoch, metric=_metric(args, state))
             save = _with_keep(self.terms.save(trainer.folder_of(args), tag), self.every)
             self._releases.put(save, self._parts(folder), written=trainer.finite_state(folder))
@@ -165,11 +169,10 @@ class HfMirrorCallback(TrainerCallback):
     def _put_final(self, args: TrainingArguments, state: TrainerState, model: Any, processor: Any) -> None:
         """Hand over the finished model, with the card's account of the training."""
         assert self._releases is not None
-        folder, told = trainer.folder_of(args), curve.trajectory(state.log_history)
-        image = curve.plotted(told)
-        sections = {curve.HEADING: text} if (text := curve.section(told, has_plot=image is not None)) else {}
+        folder = trainer.folder_of(args)
+        image, account = curve.account(state.log_history)
         written = trainer.written(folder, state, image)
-        save = replace(self.terms.save(folder, None), sections=sections)
+        save = replace(self.terms.save(folder, None), sections={curve.HEADING: account} if account else {})
         with trainer.model_of(args, state, model, processor) as source:
             parts = [Part(source, exclude=trainer.STATE)]
             last = trainer.checkpoint_of(folder, state.global_step)
@@ -188,6 +191,7 @@ def _metric(args: TrainingArguments, state: TrainerState) -> float | None:
     name = args.metric_for_best_model or 'loss'
     for entry in reversed(state.log_history):
         for key in (f'eval_{name}', name):
-            if key in entry and any(each.startswith('eval_') for each in entry):
-                return float(entry[key])
+            value = entry.get(key)
+            if isinstance(value, int | float) and any(each.startswith('eval_') for each in entry):
+                return float(value)
     return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,11 +16,12 @@ from hfmirror import errors, output, publishing
 from hfmirror.auth import Token
 from hfmirror.config.config import Config
 from hfmirror.config.loading import load_config
-from hfmirror.config.places import home
+from hfmirror.config.places import Home, home
+from hfmirror.hub import Hub
 from hfmirror.place import Place
 from hfmirror.preflight import machine
 from hfmirror.preflight.check import Check, failed, settled
-from hfmirror.preflight.remotes import Wanted, of_target
+from hfmirror.preflight.remotes import Wanted, of_target, owner
 from hfmirror.publishing import Publication
 from hfmirror.target import Target
 
@@ -97,9 +99,7 @@ def _checks(question: Question, find_token: Callable[[], Token | None]) -> Itera
     try:
         targets = publishing.targets_of(publication, config, directories, token=token)
     except errors.HfmirrorError as e:
-        # Without a token nobody knows whose name it would be; that has been told.
-        if token is not None or not isinstance(e, errors.AuthError):
-            yield failed('remote' if isinstance(e, errors.NetworkError) else 'name', e)
+        yield from _without_targets(e, publication, config=config, directories=directories, token=token)
     wanted = Wanted(
         machine.size_of(question.folder), question.tag, question.names_repository(config), config, directories
     )
@@ -108,6 +108,37 @@ def _checks(question: Question, find_token: Callable[[], Token | None]) -> Itera
     yield from settled('disk', lambda: machine.disk(wanted.size, targets, directories))
     yield machine.waiting(directories)
     yield from machine.destination(targets, directories)
+
+
+def _without_targets(
+    failure: errors.HfmirrorError,
+    publication: Publication,
+    *,
+    config: Config,
+    directories: Home,
+    token: Token | None,
+) -> Iterator[Check]:
+    """Yield why it is not known where a release would go, and whose the token is all the same: both can be mended at once."""
+    if token is None:
+        # Without a token nobody knows whose name it would be; that has been told.
+        if not isinstance(failure, errors.AuthError):
+            yield failed('name', failure)
+        return
+    if not isinstance(failure, errors.UsageError) or not publishing.goes_to_hub(publication, config):
+        yield failed('remote' if isinstance(failure, errors.NetworkError) else 'name', failure)
+        return
+    hub = Hub(token.endpoint, token)
+    with suppress(errors.HfmirrorError):
+        me = str(hub.whoami()['name'])
+        named = config.user.model_copy(update={'username': config.user.username or me})
+        try:  # once more, with the namespace that a name without one is probably meant to be in
+            publishing.targets_of(
+                publication, config.model_copy(update={'user': named}), directories, token=token
+            )
+        except errors.UsageError as e:
+            failure = e
+    yield failed('name', failure)
+    yield from settled('remote', lambda: owner(hub))
 
 
 def _token(token: Token | None, publication: Publication, config: Config) -> Iterator[Check]:

@@ -50,12 +50,20 @@ def of_target(target: Target, wanted: Wanted, token: Token | None) -> Iterator[C
     else:
         advice = 'Name the repository with --repo NAMESPACE/NAME, or the folder.'
         yield Check('name', 'warn', 'not known yet: the release will be called after its folder', advice)
+    is_away = False
+    for check in _remote(target, wanted, token):
+        is_away = is_away or check.may_mend
+        yield check
+    if not is_away:
+        yield from settled('clock', lambda: clock(target))
+
+
+def _remote(target: Target, wanted: Wanted, token: Token | None) -> Iterator[Check]:
     hub = hub_of(target, token)
     if hub is None:
         yield from settled('remote', lambda: _elsewhere(target, wanted))
     elif hub.token is not None:
         yield from settled('remote', lambda: _on_hub(hub, target, wanted))
-    yield from settled('clock', lambda: clock(target))
 
 
 def _name(target: Target) -> Check:
@@ -67,19 +75,29 @@ def _name(target: Target) -> Check:
     return Check('name', 'ok', f'{target.repo_id}, a {target.repo_type} on {target.remote}')
 
 
-def _on_hub(hub: Hub, target: Target, wanted: Wanted) -> Iterator[Check]:
+def owner(hub: Hub) -> Iterator[Check]:
+    """Yield whether a Hub takes the token, and whose it is. Raises NetworkError when it cannot be asked."""
     assert hub.token is not None
     try:
-        me = hub.whoami()
+        person = rights.person_of(hub.whoami())
     except errors.AuthError as e:
         yield failed('token', e)
         return
     except errors.NetworkError:
         yield Check('token', 'ok', f'found in {hub.token.source}')
         raise
-    person = rights.person_of(me)
     yield Check('token', 'ok', f'found in {hub.token.source}: {person.name}, role {person.role}')
     yield Check('remote', 'ok', f'{hub.endpoint} is reachable')
+
+
+def _on_hub(hub: Hub, target: Target, wanted: Wanted) -> Iterator[Check]:
+    for check in owner(hub):
+        yield check
+        if check.state == 'fail':
+            return
+    assert hub.token is not None
+    me = hub.whoami()  # remembered
+    person = rights.person_of(me)
     refused = rights.may_not_write(me, target, hub.token)
     if refused is not None:
         yield failed('rights', refused)

@@ -71,7 +71,7 @@ def _contents(publication: Publication, since: Since) -> list[set[str | None]]:
     ours = since.config.experiment_tracking.metadata_file
     counted = [file for file in folder.files if not (_NOT_COUNTED.fullmatch(file.path) or file.path == ours)]
     with closing(CommandCache(since.home.cache / 'files.sqlite')) as cache:
-        read = Reader(cache).read(folder.root, [Job(file, False, lambda: False) for file in counted])
+        read = Reader(cache).read(folder.root, [Job(file, True, lambda: False) for file in counted])
     return [{found.known.sha256, found.known.blob} - {None} for found in read.values()]
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import NamedTuple
 
 from hfmirror import errors, finished, output
+from hfmirror.facts import weights
 
 _DEPTH = 4  # folders below the working directory
 _MOST = 5_000  # folders that are looked into
-_FILES_MAX = 50_000  # files whose times are looked at
+_FILES_MAX = 50_000  # files whose times are looked at, of each
+_JSON_MAX = 64 * 1024 * 1024  # bytes
 _EARLIER_S = 2.0  # by which the clock of a file system may be behind
 _MARKS = ('config.json', 'adapter_config.json', 'model_index.json', 'trainer_state.json')
 _PASSED_OVER = {
@@ -64,12 +68,38 @@ def left_in(folder: Path, command: Command) -> Left | None:
     if not os.path.lexists(folder):
         output.warn(f'{folder}: the command has left nothing there')
         return None
-    if not command.succeeded and not has_changed(folder, command.began):
+    # Here each file counts, however many there are: a crash must not lose the one that is new.
+    newest = command.began if command.succeeded else newest_change(folder, enough=command.began, most=None)
+    if newest < command.began:
         output.say(f'{folder}: as it was before the command began; not released')
         return None
-    if folder.is_file():
-        return Left(folder, folder)
-    return _finished(folder)
+    if not folder.is_file():
+        return _finished(folder)
+    if not command.succeeded and _is_cut(folder):
+        output.warn(f'{folder}: half written. It is not released.')
+        return None
+    return Left(folder, folder)
+
+
+def _is_cut(file: Path) -> bool:
+    """Return whether a file ends before its own form says; of most forms nobody can tell."""
+    try:
+        if file.suffix == '.safetensors':
+            return not weights.is_whole(file)
+        if file.suffix != '.json' or file.stat().st_size > _JSON_MAX:
+            return False
+        text = file.read_bytes()
+    except OSError:
+        return False  # who releases it says what is wrong with it
+    return not text.strip() or not (_is_json(text) or all(map(_is_json, text.splitlines())))
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _finished(folder: Path) -> Left | None:
@@ -151,13 +181,13 @@ def has_changed(path: Path, began: float) -> bool:
     return newest_change(path, enough=began) >= began
 
 
-def newest_change(path: Path, *, enough: float = float('inf')) -> float:
-    """Return when something in a folder changed last, as a time of the epoch; not looked on when it is ``enough``."""
+def newest_change(path: Path, *, enough: float = float('inf'), most: int | None = _FILES_MAX) -> float:
+    """Return when something in a folder changed last, as a time of the epoch; not looked on when it is ``enough``, or after ``most`` files."""
     newest = _changed(path)
-    for number, file in enumerate(_files(path)):
-        newest = max(newest, _changed(file))
-        if newest >= enough or number >= _FILES_MAX:
+    for file in islice(_files(path), most):
+        if newest >= enough:
             break
+        newest = max(newest, _changed(file))
     return newest
 
 

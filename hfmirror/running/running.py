@@ -25,7 +25,7 @@ from hfmirror.experiments.metadata import Run
 from hfmirror.experiments.project import Project, Terms
 from hfmirror.jobs import Job
 from hfmirror.naming import Choice
-from hfmirror.outcome import Release, Unreleased, require_done
+from hfmirror.outcome import Release, Unreleased, disk_failure, require_done
 from hfmirror.process import Ended
 from hfmirror.publishing import Publication
 from hfmirror.running import already, found, told
@@ -87,19 +87,25 @@ def run(wanted: Wanted, config: Config, home: Home, find_token: Callable[[], Tok
         output.say(_how_it_ended(wanted.command, ended))
         if ended.asked:
             config = _impatient(config)
-        _send_saves(home)
+        _send_saves(home, patient=not ended.asked)
         command = found.Command(began, ended.code == 0)
         current = _Run(wanted, command, ended, job, config, home, _found_by(find_token))
         return _release_all(current, folders)
 
 
-def _send_saves(home: Home) -> None:
-    """Release what the training has handed over itself and nobody has sent yet, before what it leaves in the end."""
-    if not Spool(home).saves():
-        return
-    for result in sender.drain(home):
-        if result.error:
-            output.warn(f'{result.save.name}: {result.error}')
+def _send_saves(home: Home, *, patient: bool) -> None:
+    """Release what the training has handed over itself and nobody has sent yet, before what it leaves in the end.
+
+    What cannot be sent goes on waiting; it does not keep the rest.
+    """
+    try:
+        if not Spool(home).saves():
+            return
+        for result in sender.drain(home, patient=patient):
+            if result.error:
+                output.warn(f'{result.save.name}: {result.error}')
+    except (errors.HfmirrorError, OSError) as e:
+        output.warn(str(disk_failure(e) if isinstance(e, OSError) else e))
 
 
 def _found_by(find_token: Callable[[], Token | None]) -> Token | None:
@@ -134,9 +140,10 @@ def _release_all(current: _Run, folders: Sequence[Path]) -> Done:
     for left in _left(current, folders):
         try:
             _release(left, current, releases)
-        except errors.HfmirrorError as e:
-            output.error(str(e))
-            failure = failure or e
+        except (errors.HfmirrorError, OSError) as e:
+            told_as = disk_failure(e) if isinstance(e, OSError) else e
+            output.error(str(told_as))
+            failure = failure or told_as
     if not releases and failure is None:
         failure = errors.NotFoundError(
             'the command has left nothing that could be released. Name the folder that it writes to with --folder.'
@@ -160,7 +167,8 @@ def _release(left: Left, current: _Run, releases: list[tuple[Left, list[Release 
     publication = _publication(left, current)
     there, missing = _there_already(left, publication, current)
     experiment = publication.choice.value if publication.choice.kind == 'experiment' else None
-    run = _described(left, publication, current) if current.config.experiment_tracking.enabled else None
+    is_told = current.config.experiment_tracking.enabled and bool(missing or experiment is not None)
+    run = _described(left, publication, current) if is_told else None
     done: list[Release | Unreleased] = [*there]
     if missing:
         if run is not None and experiment is None and left.path.is_dir():
@@ -194,7 +202,12 @@ def _there_already(
         there = {one.target for one in found}
         missing = [target.remote for target in targets if target not in there]
     if found:
-        output.say(f'{left.named}: the training has released it itself')
+        more = (
+            ''
+            if given.choice.kind == 'experiment'
+            else '; --experiment NAME would keep how it ended beside it'
+        )
+        output.say(f'{left.named}: released by the training itself{more}')
     return found, missing
 
 

@@ -45,14 +45,18 @@ case @hook@ in
 esac
 
 export HFMIRROR_HOOK=1
+mend="Install it and run 'hfmirror hooks install' again, or remove $0."
 if [ -x "$python" ]; then
     tell | "$python" -P -m hfmirror hooks run --installed --caller $PPID @event@
+    ended=$?
+    [ $ended -ne 1 ] || "$python" -P -c 'import hfmirror' 2>/dev/null ||
+        echo "hfmirror is gone from $python, so nothing is released. $mend" >&2
 elif command -v hfmirror >/dev/null; then
     tell | hfmirror hooks run --installed --caller $PPID @event@
+    ended=$?
 else
-    echo "hfmirror: neither $python nor hfmirror on PATH is there any more, so nothing is released." \
-        "Install it and run 'hfmirror hooks install' again, or remove $0." >&2
+    echo "hfmirror: neither $python nor hfmirror on PATH is there any more, so nothing is released. $mend" >&2
     exit $code
 fi
-[ $? -ne 77 ] || exit 1
+[ $ended -ne 77 ] || exit 1
 exit $code

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Event, Thread
 
-from hfmirror import sender
+from hfmirror import errors, output, sender
 from hfmirror.config.places import Home
+from hfmirror.outcome import disk_failure
 from hfmirror.spool import Result
 
 _RETRY_S, _RETRY_MAX_S = 5.0, 300.0
@@ -26,6 +27,7 @@ class Releasing:
         self.failure: BaseException | None = None
         self._work, self._ending, self._stopping = Event(), Event(), Event()
         self._busy = self._queued = False
+        self._said = ''
         self._thread = Thread(target=self._run, name='releasing', daemon=True)
         self._thread.start()
 
@@ -67,7 +69,11 @@ class Releasing:
 
     def _round(self, *, resend: bool) -> bool:
         """Release what waits; returns whether nothing is left."""
-        results = sender.drain(self._home, stop=self._stopping.is_set)
+        try:
+            results = sender.drain(self._home, stop=self._stopping.is_set)
+        except (errors.HfmirrorError, OSError) as e:  # a full disk, above all, which somebody may free
+            self._say(disk_failure(e) if isinstance(e, OSError) else e)
+            return False
         for result in results:
             self.results.put(result)
         statuses = {result.status for result in results}
@@ -75,3 +81,8 @@ class Releasing:
         if resend and self._queued:
             self._queued = not self._resend()
         return 'failed' not in statuses and not self._queued
+
+    def _say(self, failure: Exception) -> None:
+        if str(failure) != self._said:
+            self._said = str(failure)
+            output.warn(f'{failure} It is tried again.')

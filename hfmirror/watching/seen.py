@@ -23,7 +23,8 @@ from hfmirror.spool import BESIDE
 
 Stamps = Mapping[str, tuple[int, int, int]]  # by path: inode, size, mtime in ns
 
-_SHARE = 10
+SHARE = 10  # of the time that a look takes is waited until the next one
+_HALF = '.'  # before the name of what is only being linked
 
 OWN = '.'  # what the watched folder itself holds, besides its checkpoints
 
@@ -73,7 +74,7 @@ class Seen:
             started = time.perf_counter()
             self.look = finished.look(self.path)
             # Headers and indexes are read each time: a result that is written for minutes must not cost the training much.
-            self._next = now_s + _SHARE * (time.perf_counter() - started)
+            self._next = now_s + SHARE * (time.perf_counter() - started)
             if self.is_whole:
                 self._hold()
         return has_changed
@@ -108,20 +109,40 @@ class Seen:
         if self.stage is None:
             return
         shutil.rmtree(self.stage, ignore_errors=True)
+        new = self.stage.with_name(f'{_HALF}{self.stage.name}')
+        shutil.rmtree(new, ignore_errors=True)
         try:
             for name in self.stamps:
-                link = self.stage / name
+                link = new / name
                 link.parent.mkdir(parents=True, exist_ok=True)
                 os.link(self.path / name, link)
+            new.rename(self.stage)
         except OSError:
-            shutil.rmtree(self.stage, ignore_errors=True)
+            shutil.rmtree(new, ignore_errors=True)
+
+
+def held_before(stage: Path) -> list[Seen]:
+    """Return what a watch that was killed held in ``stage`` and had not taken, and whose folder has gone since then.
+
+    What else it left there is removed.
+    """
+    found = []
+    for path in sorted(stage.glob('*')):
+        seen = Seen(stage.parent.parent / path.name, path)
+        seen.stamps, seen.look = stamps_of(path), finished.look(path)
+        is_gone = finished.is_checkpoint_name(path.name) and not seen.path.exists()
+        if is_gone and seen.is_whole:
+            found.append(seen)
+        else:
+            seen.let_go()
+    return found
 
 
 class Memory:
     """What was taken of a folder for the same place, {name: digest of its stamps}; it survives the process."""
 
     def __init__(self, home: Home, folder: Path, destination: Any) -> None:
-        where = json.dumps([str(folder), destination], default=str)
+        where = json.dumps([os.path.realpath(folder), destination], default=str)
         self._path = home.cache / 'watches' / f'{hashlib.sha256(where.encode()).hexdigest()[:24]}.json'
         try:
             found = json.loads(self._path.read_text('utf-8'))
@@ -147,5 +168,9 @@ class Memory:
 
 
 def lock_path(home: Home, folder: Path) -> Path:
-    """Return the file that is locked while a folder is watched."""
-    return home.cache / 'watches' / f'{hashlib.sha256(str(folder).encode()).hexdigest()[:24]}.lock'
+    """Return the file that is locked while a folder is watched, by whatever name."""
+    return (
+        home.cache
+        / 'watches'
+        / f'{hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:24]}.lock'
+    )

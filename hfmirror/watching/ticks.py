@@ -43,7 +43,7 @@ class Stop:
 
 @contextmanager
 def stopped_by_signals() -> Iterator[Stop]:
-    """Yield what SIGTERM and SIGINT stop in order; the second of them ends the process at once."""
+    """Yield what SIGTERM, SIGINT and a terminal that is closed stop in order; the second of them ends the process at once."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # which gets no signals
@@ -55,7 +55,10 @@ def stopped_by_signals() -> Iterator[Stop]:
         stop.signal = number
         stop.set()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup(1) has it ignored
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, ask) for number in numbers}
     try:
         yield stop
     finally:

@@ -20,9 +20,11 @@ from filelock import FileLock, Timeout
 from hfmirror import errors, finished, output
 from hfmirror.config.places import Home
 from hfmirror.finished import Checkpoint, Look
+from hfmirror.outcome import disk_failure
+from hfmirror.sender import LOCK
 from hfmirror.spool import BESIDE, Part, Result, Save, Spool
 from hfmirror.watching.releasing import Releasing
-from hfmirror.watching.seen import OWN, Memory, Seen, Stamps, lock_path, stamps_of
+from hfmirror.watching.seen import OWN, SHARE, Memory, Seen, Stamps, held_before, lock_path, stamps_of
 from hfmirror.watching.ticks import Stop, ticks
 
 _INTERVAL_S = 1.0
@@ -55,10 +57,14 @@ class Candidate(NamedTuple):
 
 
 class Watched(NamedTuple):
-    """What came of it: one result for each save, in the order they were released; ``waiting``: saves that were not tried."""
+    """What came of it: one result for each save, in the order they were released; ``waiting``: saves that were not tried.
+
+    ``refused``: what could not be taken, and why.
+    """
 
     results: list[Result]
     waiting: list[Save]
+    refused: list[tuple[Save, str]]
 
 
 def watch(
@@ -82,7 +88,7 @@ def watch(
             if watching.is_idle:
                 break
         watching.end(interval_s, at_once=stop.is_set(), hurried=stop.signal == signal.SIGINT)
-        return Watched(list(watching.results.values()), watching.waiting())
+        return Watched(list(watching.results.values()), watching.waiting(), watching.refused())
 
 
 def candidates(wanted: Wanted, home: Home) -> list[Candidate]:
@@ -90,7 +96,7 @@ def candidates(wanted: Wanted, home: Home) -> list[Candidate]:
     memory = _memory(wanted, home)
     found = finished.checkpoints(wanted.folder)
     rows: list[tuple[str, str | None, Path]] = []
-    rows += [(one.path.name, wanted.tag.format(step=one.step), one.path) for one in found]
+    rows += [(one.path.name, wanted.tag.replace('{step}', str(one.step)), one.path) for one in found]
     own = finished.look(wanted.folder)
     if own.kind is not None and (not found or _is_final(wanted.folder, found)):
         rows.append((OWN, wanted.final_tag, wanted.folder))
@@ -153,12 +159,19 @@ class _Watching:
         self._seen: dict[str, Seen] = {}
         self._taken: dict[str, Stamps] = {}
         self._told: dict[str, str] = {}
+        self._refused: dict[str, str] = {}
         self._changed = time.monotonic()
         self._everything: Stamps = {}
+        self._next_note = 0.0
         self._appeared = wanted.folder.is_dir()
         if not self._appeared:
             output.say(f'{wanted.folder}: not there yet; waiting for it')
         self._stage = wanted.folder / BESIDE / 'watch'
+        for seen in held_before(self._stage):
+            if self._memory.has(seen.path.name):
+                seen.let_go()
+            else:
+                self._seen[seen.path.name] = seen
         if self.waiting():
             releasing.wake()  # what a watch before this one has taken
 
@@ -172,7 +185,15 @@ class _Watching:
             raise errors.NotFoundError(
                 f'{self.wanted.folder}: did not appear in {limit:g} s. Is it the output directory of the training?'
             )
-        return not any(seen.is_pending for seen in self._seen.values())
+        return not self._pending()
+
+    def _pending(self) -> bool:
+        return any(seen.is_pending and name not in self._refused for name, seen in self._seen.items())
+
+    def refused(self) -> list[tuple[Save, str]]:
+        """Return what was finished and could not be taken, and why."""
+        left = [(name, seen) for name, seen in self._seen.items() if name in self._refused]
+        return [(self._save(name, seen.path), self._refused[name]) for name, seen in left]
 
     def waiting(self) -> list[Save]:
         """Return what was taken of this folder and is not released."""
@@ -194,11 +215,8 @@ class _Watching:
             self._look(one.path.name, one.path, now)
         self._look_at_own(found, now, final=final)
         self._note_change(found, now)
-        order = {one.path.name: one.step for one in found}
         names = {one.path.name for one in found} | {OWN}
-        for name in sorted(
-            self._seen, key=lambda name: (order.get(name, -1 if name != OWN else 10**12), name)
-        ):
+        for name in sorted(self._seen, key=lambda name: (name == OWN, finished.step_of(name) or 0, name)):
             self._settle(name, self._seen[name], now, is_gone=name not in names)
 
     def end(self, interval_s: float, *, at_once: bool, hurried: bool) -> None:
@@ -209,11 +227,14 @@ class _Watching:
         """
         deadline = time.monotonic() + (0 if hurried else 2 * self.wanted.settle_s + 1)
         self.step(final=not hurried)
-        while any(seen.is_pending for seen in self._seen.values()) and time.monotonic() < deadline:
+        while self._pending() and time.monotonic() < deadline:
             time.sleep(interval_s)
             self.step(final=True)
         for name, seen in self._seen.items():
-            self._say_once(name, f'{seen.look.reason} It was not released.' if seen.look else '')
+            if name not in self._refused:
+                quiet = f'{seen.path}: was not quiet for {self.wanted.settle_s:g} s.'
+                why = quiet if seen.is_pending or seen.look is None else seen.look.reason
+                self._say_once(name, f'{why} It was not released.')
             seen.let_go()
         self._releasing.end(at_once=at_once)
         if self._releasing.failure is not None:
@@ -246,10 +267,15 @@ class _Watching:
 
     def _note_change(self, found: list[Checkpoint], now_s: float) -> None:
         """Note whether anything was written, so that the folder is not idle: a log that grows is a training that goes on."""
+        if self.wanted.until_idle_s is None or now_s < self._next_note:
+            return
+        started = time.perf_counter()
         everything = stamps_of(self.wanted.folder, skip=finished.is_checkpoint_name)
         everything |= {one.path.name: (0, 0, 0) for one in found}
         if everything != self._everything:
             self._everything, self._changed = everything, now_s
+        # A hundred thousand files in it must not cost the training much.
+        self._next_note = now_s + SHARE * (time.perf_counter() - started)
 
     def _settle(self, name: str, seen: Seen, now_s: float, *, is_gone: bool) -> None:
         if is_gone:
@@ -277,7 +303,8 @@ class _Watching:
                 self._spool.put(save, [part], copies=name == OWN)
             self._memory.keep(name, stamps := _stamps(name, seen.path) or seen.stamps)
         except (errors.HfmirrorError, OSError) as e:
-            self._say_once(name, str(e), warn=True)
+            self._refused[name] = why = str(disk_failure(e) if isinstance(e, OSError) else e)
+            self._say_once(name, why, warn=True)
             return
         self._taken = {one: old for one, old in self._taken.items() if self._memory.has(one)} | {name: stamps}
         self._forget(name)
@@ -291,7 +318,7 @@ class _Watching:
             return replace(
                 self.wanted.save, folder=folder, code=folder, tag=self.wanted.final_tag, series=None
             )
-        tag = self.wanted.tag.format(step=finished.step_of(name))
+        tag = self.wanted.tag.replace('{step}', str(finished.step_of(name)))
         return replace(self.wanted.save, folder=str(path), code=folder, tag=tag, series=self.wanted.tag)
 
     def _withdraw(self, path: Path) -> bool:
@@ -299,7 +326,7 @@ class _Watching:
         waiting = [save for save in self.waiting() if save.folder == str(path)]
         if not waiting:
             return True
-        lock = FileLock(self._spool.root / 'sender.lock')
+        lock = FileLock(self._spool.root / LOCK)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -312,6 +339,7 @@ class _Watching:
         return True
 
     def _forget(self, name: str) -> None:
+        self._refused.pop(name, None)
         seen = self._seen.pop(name, None)
         if seen is not None:
             seen.let_go()

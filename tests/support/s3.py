@@ -54,7 +54,7 @@ class Bucket:
         )
         self._server.daemon_threads = True
         self.port = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
     def down(self):
@@ -92,14 +92,11 @@ class Bucket:
         query = environ['QUERY_STRING']
         whole = f'{path}?{query}' if query else path
         self.requests.append((method, whole))
-        rule = next(
-            (rule for rule in self._rules if rule[0] == method and rule[1] in whole and rule[3]), None
-        )
-        if rule is None:
-            return self._app(environ, start_response)
-        rule[3] -= 1
-        if callable(rule[2]):
+        rule = self._rule(method, whole)
+        if rule is not None and callable(rule[2]):
             rule[2]()
+            rule = self._rule(method, whole)
+        if rule is None:
             return self._app(environ, start_response)
         environ['wsgi.input'].read(int(environ.get('CONTENT_LENGTH') or 0))
         if rule[2] is None:
@@ -107,6 +104,13 @@ class Bucket:
             return []
         start_response(f'{rule[2]} Fault', [('Content-Type', 'application/xml')])
         return [b'<Error><Code>Fault</Code><Message>as the test asked</Message></Error>']
+
+    def _rule(self, method, whole):
+        for rule in self._rules:
+            if rule[0] == method and rule[1] in whole and rule[3]:
+                rule[3] -= 1
+                return rule
+        return None
 
     def count(self, method, part=''):
         """Return how many requests with that method and part of the address came."""
