@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
@@ -182,8 +182,14 @@ def _result(save: Save, done: Published) -> Result:
     return Result(save, status, releases[0].version, releases[0].target.url, notes or None, code)
 
 
-def drain(to: Home, *, stop: Callable[[], bool] = lambda: False, patient: bool = True) -> list[Result]:
-    """Release every save that waits, those too that come meanwhile; returns what came of each.
+def drain(
+    to: Home,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    patient: bool = True,
+    only: Collection[str] | None = None,
+) -> list[Result]:
+    """Release every save that waits, those too that come meanwhile, or ``only`` those of these ids; returns what came of each.
 
     Waits for another process that does the same. A save that fails is tried once. No other one is begun once ``stop`` says so.
     Who is not ``patient`` does not try the network a second time.
@@ -194,7 +200,11 @@ def drain(to: Home, *, stop: Callable[[], bool] = lambda: False, patient: bool =
         return []
     with clonedir.locked(spool.root / LOCK, 'saves'):
         spool.tidy(time.time())
-        while not stop() and (waiting := [save for save in spool.saves() if save.id not in results]):
+        while not stop() and (
+            waiting := [
+                save for save in spool.saves() if save.id not in results and (only is None or save.id in only)
+            ]
+        ):
             result = send(waiting[0], spool, to, patient=is_there)
             is_there = patient and result.status != 'queued'
             results[result.save.id] = result
@@ -212,11 +222,15 @@ def is_at_work(to: Home) -> bool:
         return True
 
 
-def start(token: Token | None = None, *, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+def start(
+    token: Token | None = None, *, only: Collection[str] = (), env: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
     """Begin to release what waits, in a process that goes on when this one ends. What it says is in a log.
 
-    ``token`` is one that this process was given and that the other would not find, ``env`` further variables for it.
+    ``token`` is one that this process was given and that the other would not find: it is for ``only`` the saves of these ids,
+    and not for those of other trainings. ``env`` are further variables for it.
     """
+    chosen = [word for name in only for word in ('--only', name)] if token else []
     log = home().log / LOG
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > _LOG_MAX:
@@ -224,7 +238,7 @@ def start(token: Token | None = None, *, env: Mapping[str, str] | None = None) -
     with log.open('ab') as written:
         return subprocess.Popen(
             # -P: what lies in the working directory is a person's code, not ours.
-            [sys.executable, '-P', '-m', 'hfmirror', 'resume', '--saves'],
+            [sys.executable, '-P', '-m', 'hfmirror', 'resume', '--saves', *chosen],
             stdin=subprocess.DEVNULL,
             stdout=written,
             stderr=written,

@@ -204,8 +204,10 @@ class Spool:
         """Turn links to files below ``folder`` into copies: a training is about to write there again."""
         for save in self.saves():
             if Path(save.folder).is_relative_to(folder):
-                for path in sorted(Path(save.held).rglob('*')):
-                    _make_own(path, Path(save.held).with_name('own.tmp'))
+                # One that is released meanwhile has no files any more, which this passes over.
+                for place, _, names in os.walk(save.held):
+                    for name in names:
+                        _make_own(Path(place, name), Path(save.held).with_name('own.tmp'))
 
     def require_unchanged(self, save: Save) -> None:
         """Raise SourceChanged when something has written into files of a sealed save: a link shows that, too.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +21,10 @@ from hfmirror.archive import archive as archives
 from hfmirror.archive import state as states
 from hfmirror.archive.archive import Archive
 from hfmirror.archive.directory import Directory
+from hfmirror.archive.objects import ArchiveObjects
 from hfmirror.archive.storage import Storage
+from hfmirror.outbox import Held
+from hfmirror.store import ObjectStore
 from hfmirror.worktree import RemoteMoved
 from tests.support.fault import KILL, at, fault
 from tests.support.mirror import git
@@ -751,6 +756,34 @@ def test_a_file_system_without_hard_links_will_do(archive, monkeypatch, place):
     archive.publish()
     assert archive.refresh().number == 1
     assert not archive.storage.create('states/00000001.json', b'other')
+
+
+def test_a_full_disk_without_hard_links_leaves_no_half_state(archive, monkeypatch, place):
+    def refuse(*_):
+        raise OSError(errno.EPERM, 'no links here')
+
+    flush, states_there = os.fsync, place / 'states'
+
+    def full(handle):
+        if states_there.exists() and any(states_there.iterdir()):
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        flush(handle)
+
+    monkeypatch.setattr(os, 'link', refuse)
+    archive.refresh()
+    write_commit(archive.mirror.path, 'one', tag='v1.0.0')
+    monkeypatch.setattr(os, 'fsync', full)
+    with pytest.raises(OSError, match='No space left'):
+        archive.publish()
+    assert list((place / 'states').iterdir()) == []
+
+
+def test_four_objects_are_sent_at_once(archive, tmp_path, monkeypatch):
+    together = threading.Barrier(4, timeout=60)
+    monkeypatch.setattr(archive.storage, 'put', lambda *_, **__: together.wait())
+    held = [Held(str(number), f'{number:064}', 10, '', None) for number in range(8)]
+    ArchiveObjects(archive).send(ObjectStore(tmp_path / 'store'), held)
+    assert not together.broken
 
 
 def test_what_killed_runs_left_half_written_is_removed_when_it_is_old(archive, place):

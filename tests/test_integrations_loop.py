@@ -333,7 +333,7 @@ def test_who_is_strict_hears_of_a_save_that_fails(out, tmp_path, monkeypatch):
 def test_a_process_that_cannot_be_started_does_not_stop_a_training(out, monkeypatch, capsys):
     from hfmirror import sender
 
-    def refused(token):
+    def refused(token, **_):
         raise OSError(11, os.strerror(11))
 
     with monkeypatch.context() as patch:

@@ -68,10 +68,11 @@ def test_of_several_folders_the_one_with_the_highest_step_comes(release, pull, m
     assert pull()['to'] == 'checkpoint-10'
 
 
-def test_the_newest_by_date_counts_and_not_the_highest_step(release, pull, monkeypatch):
-    monkeypatch.setenv('GIT_COMMITTER_DATE', '2026-01-01T00:00:00Z')
+def test_the_newest_by_date_counts_and_not_the_highest_step(release, pull, mirror, monkeypatch):
     release('step-50', 50)
-    monkeypatch.setenv('GIT_COMMITTER_DATE', '2026-01-02T00:00:00Z')
+    monkeypatch.setenv('GIT_COMMITTER_DATE', '2026-01-01T00:00:00Z')
+    text = mirror.git('tag', '-l', '--format=%(contents)', 'step-50')
+    mirror.git('tag', '-f', '-a', '--cleanup=verbatim', '-m', text, 'step-50', 'step-50^{}')
     release('step-5.2', 5)
     assert pull()['version'] == 'step-5.2'
 

@@ -66,6 +66,13 @@ def test_saves_are_released_oldest_first(put, mirror):
     assert drained() == []
 
 
+def test_a_token_that_was_given_is_for_the_saves_it_was_given_for(put, spool):
+    others, own = put('step-1'), put('step-2')
+    process = sender.start(Token('hf_' + 'a' * 34, 'given', 'http://127.0.0.1:9'), only=[own.id])
+    assert process.wait(60) == 0
+    assert [save.id for save in spool.saves()] == [others.id]
+
+
 def test_without_a_tag_it_is_the_next_version(put):
     put(None, 'a')
     put(None, 'b')

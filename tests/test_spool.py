@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -261,6 +262,14 @@ def test_what_is_held_gets_its_own_copy_before_a_training_writes_there_again(spo
     assert held(save)['model.bin'] == b'1' * 1000
     assert held(other)['checkpoint-1/model.bin'] == b'1' * 1000
     assert len(held(save)) == 2
+
+
+def test_a_save_whose_files_have_gone_keeps_no_other_from_its_own_copy(spool, checkpoint):
+    gone, save = put(spool, checkpoint), put(spool, checkpoint)
+    shutil.rmtree(gone.held)
+    spool.own(checkpoint)
+    (checkpoint / 'model.bin').write_bytes(b'2')
+    assert held(save)['model.bin'] == b'1' * 1000
 
 
 def test_what_another_training_holds_stays_a_link(spool, checkpoint, tmp_path):

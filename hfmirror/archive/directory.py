@@ -237,9 +237,13 @@ def _make_folders(path: Path) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666), 'wb') as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            path.unlink(missing_ok=True)  # the disk is full: half a state would stop everybody
+            raise
 
 
 def _link(temporary: Path, final: Path, content: bytes) -> bool:
@@ -256,9 +260,6 @@ def _link(temporary: Path, final: Path, content: bytes) -> bool:
             _write(final, content)
         except FileExistsError:
             return False
-        except OSError:
-            final.unlink(missing_ok=True)  # the disk is full: half a state would stop everybody
-            raise
     durable.flush([final.parent])
     return True
 

@@ -135,6 +135,7 @@ def _warn_of_those_on_top(dropped: Entry, later: Sequence[Entry]) -> None:
 @click.command(short_help='Send the releases that wait.')
 @click.option('--drop', 'dropped', metavar='ID', help='Forget this one instead; its files are gone with it.')
 @click.option('--saves', 'only_saves', is_flag=True, help='Only what trainings have handed over.')
+@click.option('--only', multiple=True, metavar='ID', help='Only these of what trainings have handed over.')
 @options.token
 @options.config
 @options.as_json
@@ -142,6 +143,7 @@ def _warn_of_those_on_top(dropped: Entry, later: Sequence[Entry]) -> None:
 def command(
     dropped: str | None,
     only_saves: bool,
+    only: tuple[str, ...],
     config_file: Path | None,
     as_json: bool,
     verbose: bool,
@@ -161,8 +163,8 @@ def command(
         output.say(f'{drop(dropped, home())} will not be sent')
         return
     waiting = len(_notices(home()))
-    rows = _saves(home())
-    if not only_saves:
+    rows = _saves(home(), only)
+    if not (only_saves or only):
         config = load_config(config_file)
         rows += resume(config, home(), lambda folder: options.token_of(given, folder=folder))
         _say_notices(waiting, config, home())
@@ -201,7 +203,7 @@ def _notices(to: Home) -> list[Notice]:
     return [notice for notice in Notices(to).waiting() if notice.project == str(Path.cwd())]
 
 
-def _saves(to: Home) -> list[dict[str, Any]]:
+def _saves(to: Home, only: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Release what trainings have handed over; returns one document for each."""
     from hfmirror.sender import drain
 
@@ -214,7 +216,7 @@ def _saves(to: Home) -> list[dict[str, Any]]:
             'error': result.error,
             'exit_code': result.exit_code,
         }
-        for result in drain(to)
+        for result in drain(to, only=only or None)
     ]
 
 

@@ -142,7 +142,8 @@ class Releases:
         if not self._unseen or (self._sender is not None and self._sender.poll() is None):
             return
         try:
-            self._sender = sender.start(self._token)
+            # The token is for what this training hands over; what waits from others finds its own.
+            self._sender = sender.start(self._token if self._waiting else None, only=list(self._waiting))
             self._unseen = False
         except OSError as e:
             self._unseen = False
