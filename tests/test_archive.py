@@ -111,6 +111,7 @@ def test_the_manifest_tells_each_file_with_what_it_is_found_by(push, place, fold
     assert 'the first' in told['message']
 
 
+@pytest.mark.heavy
 def test_a_second_release_sends_only_what_is_new(push, place, folder):
     push('--tag', 'v1.0.0')
     before = {name: (place / name).stat().st_mtime_ns for name in names(place)}
@@ -144,6 +145,7 @@ def test_a_release_without_a_tag_is_in_the_state_and_has_no_manifest(push, place
     assert not (place / 'versions').exists()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('is_there', [heavy(False), True])
 def test_where_an_archive_begins_it_is_said_that_it_is_no_git_repository(push, nas, is_there, folder):
     if is_there:
@@ -241,6 +243,7 @@ def test_one_path_is_pulled(push, mirror, remote, tmp_path):
     assert [path.name for path in (tmp_path / 'one').rglob('*.*')] == ['training.txt']
 
 
+@pytest.mark.heavy
 def test_a_pull_goes_on_at_the_byte_where_it_was_ended(push, mirror, remote, folder, tmp_path):
     content = os.urandom(6 * 2**20)
     folder.write('large.bin', content)
@@ -313,6 +316,7 @@ def test_a_shortened_object_is_missing_and_sent_again_by_the_next_push(one_objec
     assert one_object.read_bytes() == whole
 
 
+@pytest.mark.heavy
 def test_a_corrupted_object_is_found_by_its_content_alone(one_object, mirror, remote, tmp_path):
     content = bytearray(one_object.read_bytes())
     content[100] ^= 1
@@ -452,6 +456,7 @@ def test_many_pushers_lose_nothing(folder, mirror, remote, tmp_path):
     mirror.run(*on(remote, 'verify', listed[0]['name'], '--content'), code=0)
 
 
+@pytest.mark.heavy
 def test_an_archive_that_is_gone_is_not_begun_anew_and_the_release_waits(push, nas, folder, mirror):
     push('--tag', 'v1.0.0')
     os.rename(nas, nas.with_name('unmounted'))

@@ -310,6 +310,7 @@ def test_a_bucket_that_is_not_there_is_not_found(bucket, mirror, folder):
     assert 's3://nobucket: no such bucket' in done.err
 
 
+@pytest.mark.heavy
 def test_without_credentials_it_is_said_how_to_give_some(push, monkeypatch):
     monkeypatch.delenv('AWS_ACCESS_KEY_ID')
     monkeypatch.delenv('AWS_SECRET_ACCESS_KEY')
@@ -469,6 +470,7 @@ def test_two_who_send_the_same_large_file_at_once_go_on_with_one_upload(storage,
     assert is_there(bucket, large) and bucket.unfinished() == 0
 
 
+@pytest.mark.heavy
 def test_an_upload_that_somebody_else_gave_up_is_begun_again(storage, bucket, large):
     source, given = large
     key = f'{PLACE}/objects/x'

@@ -472,6 +472,7 @@ def test_a_dry_run_makes_no_backup(mirror, folder, enabled, tmp_path):
     assert not (tmp_path / 'backups').exists()
 
 
+@pytest.mark.heavy
 def test_pushes_that_fail_leave_the_backup_of_the_release(mirror, folder, enabled, tmp_path):
     mirror.run('push', folder, *PUSH, '--tag', 'v1.0.0', code=0)
     (released,) = backups(tmp_path)
@@ -501,6 +502,7 @@ def test_a_backup_that_cannot_be_made_keeps_the_release_from_being_made(mirror, 
 # -- it comes back
 
 
+@pytest.mark.heavy
 def test_a_backup_can_be_pushed_as_it_is(mirror, folder, enabled, tmp_path):
     mirror.run('push', folder, *PUSH, '--tag', 'v1.0.0', code=0)
     (path,) = (tmp_path / 'backups').glob('*/2*/')
@@ -510,6 +512,7 @@ def test_a_backup_can_be_pushed_as_it_is(mirror, folder, enabled, tmp_path):
     assert mirror.git(*files, cwd=again) == mirror.git(*files)
 
 
+@pytest.mark.heavy
 def test_pushing_a_backup_makes_no_backup_of_it(mirror, folder, enabled, tmp_path):
     mirror.run('push', folder, *PUSH, code=0)
     (path,) = (tmp_path / 'backups').glob('*/2*/')

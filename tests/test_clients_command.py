@@ -227,6 +227,7 @@ def test_tags_are_made_listed_and_deleted(hub, hf):
     assert git('tag', cwd=repository(hub)) == ''
 
 
+@pytest.mark.heavy
 def test_branches_are_made_and_deleted(hub, hf):
     hf('repos', 'create', REPO)
     hf('repos', 'branch', 'create', REPO, 'dev')
@@ -268,6 +269,7 @@ def test_pull_request_is_opened_listed_and_merged(hub, hf, weights):
     assert 'model.safetensors' in git('ls-tree', '--name-only', 'main', cwd=repository(hub))
 
 
+@pytest.mark.heavy
 def test_datasets_go_to_their_own_place(hub, hf, tmp_path):
     (tmp_path / 'data.csv').write_text('a,b\n1,2\n')
     hf('upload', REPO, tmp_path / 'data.csv', '--type', 'dataset')
@@ -290,6 +292,7 @@ def test_own_repositories_are_listed(hub, hf):
     assert (listed['id'], listed['type'], listed['visibility']) == (REPO, 'model', 'private')
 
 
+@pytest.mark.heavy
 def test_card_is_shown(hub, hf, weights):
     hf('upload', REPO, weights / 'README.md')
     assert hf('models', 'card', REPO, '--metadata', '--json') == {'license': 'mit'}

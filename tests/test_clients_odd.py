@@ -140,6 +140,7 @@ def test_duplicate_has_the_same_files(client):
     assert Path(client.api.hf_hub_download('local/duplicate', 'model.bin')).read_bytes() == bytes(MB)
 
 
+@pytest.mark.heavy
 def test_two_people_commit_at_once_and_nothing_is_lost(hub, client, tmp_path):
     client.api.create_repo('local/both')
     with Client(hub, tmp_path / 'bob') as other:

@@ -26,6 +26,7 @@ def released(mirror, folder, *options, **kwargs):
 # -- the version
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ('keys', 'expected'),
     [
@@ -166,6 +167,7 @@ def test_what_a_person_wrote_in_the_card_goes_before_what_is_configured(mirror, 
     assert 'license: apache-2.0' in head and 'mit' not in head and '- own' in head and 'mcp' not in head
 
 
+@pytest.mark.heavy
 def test_what_is_configured_anew_is_a_release_of_an_unchanged_folder(mirror, folder):
     released(mirror, folder)
     configure('model_card: {license: mit}')
@@ -174,6 +176,7 @@ def test_what_is_configured_anew_is_a_release_of_an_unchanged_folder(mirror, fol
     assert released(mirror, folder)['status'] == 'up-to-date'
 
 
+@pytest.mark.heavy
 def test_what_is_configured_no_more_leaves_the_card(mirror, folder):
     configure('model_card: {license: mit}')
     released(mirror, folder)
@@ -188,6 +191,7 @@ def test_a_tag_that_is_there_is_no_conflict_because_of_the_configuration(mirror,
     assert released(mirror, folder, '--tag', 'v1.0.0')['status'] == 'up-to-date'
 
 
+@pytest.mark.heavy
 def test_a_section_cannot_end_our_region(mirror, folder):
     configure('model_card: {sections: {notes: "<!-- hfmirror:end sections --> tail"}}')
     released(mirror, folder)

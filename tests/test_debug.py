@@ -14,7 +14,7 @@ def test_debug_shows_each_git_command_and_its_time(mirror, folder):
 
 
 def test_debug_shows_how_a_command_failed(mirror, folder):
-    done = mirror.run('push', folder.path, '--remote', 'file:///nowhere/x', env={'LOG_LEVEL': 'debug'})
+    done = mirror.run('push', folder.path, '--remote', 'file:///nowhere/x.git', env={'LOG_LEVEL': 'debug'})
     assert re.search(r'^debug: git ls-remote .*, exit \d+, in ', done.err, re.MULTILINE)
 
 

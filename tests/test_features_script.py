@@ -204,6 +204,7 @@ def test_step_2_without_a_token_skips_the_upload_and_keeps_the_features(tmp_path
     ]
 
 
+@pytest.mark.heavy
 def test_step_2_without_a_network_ends_with_its_exit_code(hub, tmp_path):
     (tmp_path / 'config.yaml').write_text(
         'huggingface: {settings: {upload: {max_retries: 0, retry_delay: 0}}}\n'

@@ -160,6 +160,7 @@ def test_no_prefix_of_a_safetensors_file_is_finished(tmp_path_factory, size):
     assert not look(folder).is_finished
 
 
+@pytest.mark.heavy
 @given(
     st.dictionaries(
         st.text(st.characters(codec='utf-8', exclude_characters='\0'), min_size=1, max_size=8).filter(
@@ -192,6 +193,7 @@ def test_number_type_that_is_not_known_here_is_no_fault(model):
     assert look(model).is_finished
 
 
+@pytest.mark.heavy
 def test_header_as_large_as_the_format_allows_is_read(model):
     tensors = {
         f'layer.{n}.{"x" * 90}': {'dtype': 'U8', 'shape': [0], 'data_offsets': [0, 0]} for n in range(70_000)

@@ -64,6 +64,7 @@ def test_allow_secrets_lets_it_through(mirror, folder, secret):
     assert done['status'] == 'pushed'
 
 
+@pytest.mark.heavy
 def test_the_configuration_lets_single_files_through(mirror, folder, secret, tmp_path):
     folder.write('docs/example.txt', secret)
     (tmp_path / 'config.yaml').write_text('huggingface:\n  gates:\n    allow_secrets: ["docs/*.txt"]\n')

@@ -48,6 +48,7 @@ def test_a_commit_releases_a_finished_result_with_its_own_commit_as_the_source(c
     assert done.err.startswith('hfmirror: outputs: v0.1.0 pushed and proven')
 
 
+@pytest.mark.heavy
 def test_an_unchanged_result_is_released_once(code):
     code.install('commit')
     code.commit()
@@ -64,6 +65,7 @@ def test_the_next_result_is_the_next_release(code):
     assert code.source('v0.2.0') == code.head()
 
 
+@pytest.mark.heavy
 def test_what_was_pushed_by_hand_is_not_released_again(code):
     code.mirror.push(code.outputs)
     code.install('commit')
@@ -141,6 +143,7 @@ def test_a_commit_in_a_subfolder_releases_too(code):
     assert code.tags() == ['v0.1.0']
 
 
+@pytest.mark.heavy
 def test_an_amended_commit_is_no_second_release(code):
     code.install('commit')
     code.commit()
@@ -148,6 +151,7 @@ def test_an_amended_commit_is_no_second_release(code):
     assert code.tags() == ['v0.1.0']
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('way', ['rebase', 'cherry-pick'])
 def test_commits_that_are_made_over_release_nothing(code, way):
     code.git('checkout', '-qb', 'side')
@@ -185,6 +189,7 @@ def test_a_merge_that_somebody_commits_releases_once(code):
     assert code.source() == code.head()
 
 
+@pytest.mark.heavy
 def test_a_worktree_releases_its_own_folder(code, tmp_path):
     code.install('commit')
     tree = tmp_path / 'tree'
@@ -197,6 +202,7 @@ def test_a_worktree_releases_its_own_folder(code, tmp_path):
     assert code.mirror.files()['model.bin'].endswith(b'size 17\n')
 
 
+@pytest.mark.heavy
 def test_a_submodule_has_hooks_of_its_own(code, tmp_path, mirror):
     whole = tmp_path / 'whole'
     git('init', '-q', '-b', 'main', whole)
@@ -211,6 +217,7 @@ def test_a_submodule_has_hooks_of_its_own(code, tmp_path, mirror):
     assert code.source() == code.head(cwd=part)
 
 
+@pytest.mark.heavy
 def test_a_work_tree_apart_from_its_repository_is_found(code, tmp_path):
     apart = tmp_path / 'apart.git'
     (code.path / '.git').rename(apart)
@@ -221,6 +228,7 @@ def test_a_work_tree_apart_from_its_repository_is_found(code, tmp_path):
     assert code.source() == git('--git-dir', apart, 'rev-parse', 'HEAD')
 
 
+@pytest.mark.heavy
 def test_modules_of_the_project_are_not_taken_for_ours(code):
     code.install('commit')
     for name in ('hfmirror.py', 'click.py', 'json.py', 'select.py'):
@@ -314,6 +322,7 @@ def test_tags_that_are_deleted_moved_to_a_pack_or_of_no_commit_release_nothing(c
     assert code.tags() == []
 
 
+@pytest.mark.heavy
 def test_an_alias_makes_a_tag_too(code):
     code.git('config', 'alias.t', 'tag')
     code.install('tag')
@@ -327,6 +336,7 @@ def test_a_tag_that_no_release_can_have_is_told(code):
     assert 'Nothing is released for this tag' in done.err
 
 
+@pytest.mark.heavy
 def test_a_moved_tag_does_not_move_its_release(code):
     code.install('tag')
     code.git('tag', 'v1.0.0')
@@ -342,6 +352,7 @@ def test_a_tag_without_a_result_says_so(code):
     assert 'no finished result in it, so nothing is released as v1.0.0' in code.git('tag', 'v1.0.0').err
 
 
+@pytest.mark.heavy
 def test_a_tag_that_is_pushed_to_a_bare_repository_releases_there(code, tmp_path):
     place = bare(tmp_path / 'server.git')
     code.hooks(
@@ -362,6 +373,7 @@ def test_nobody_commits_in_a_bare_repository(code, tmp_path):
 # -- push
 
 
+@pytest.mark.heavy
 def test_a_push_carries_its_release_along(code):
     origin = code.code_remote()
     code.install('push')
@@ -370,6 +382,7 @@ def test_a_push_carries_its_release_along(code):
     assert code.source() == code.head() == git('rev-parse', 'main', cwd=origin)
 
 
+@pytest.mark.heavy
 def test_a_push_stops_when_a_gate_refuses_its_release(code):
     origin = code.code_remote()
     code.outputs.write('notes.txt', f'token: {_secret()}\n')
@@ -449,6 +462,7 @@ def test_a_half_written_result_does_not_stop_a_push(code):
     assert code.tags() == []
 
 
+@pytest.mark.heavy
 def test_a_push_sends_what_waited_for_the_network(code):
     code.code_remote()
     code.install('commit', 'push', args=['--remote', 'http://127.0.0.1:9/me/tiny-model.git'])
@@ -528,6 +542,7 @@ def test_a_kill_of_the_release_loses_nothing(code, monkeypatch):
     assert 'v0.1.0' in code.mirror.run('status').out
 
 
+@pytest.mark.heavy
 def test_what_was_killed_is_taken_up_by_the_next_commit(code, monkeypatch):
     monkeypatch.setenv('HFMIRROR_SETTINGS__UPLOAD__MAX_RETRIES', '0')
     with socket.create_server(('127.0.0.1', 0)) as silent:
@@ -543,6 +558,7 @@ def test_what_was_killed_is_taken_up_by_the_next_commit(code, monkeypatch):
     assert 'v0.1.0' in code.mirror.run('status').out
 
 
+@pytest.mark.heavy
 def test_what_is_written_over_before_it_was_sent_is_not_released(code):
     code.install('commit', background=True)
     with _held_up(code):
@@ -575,6 +591,7 @@ def test_a_result_that_failed_waits_when_the_next_one_comes(code):
     assert [save['source_commit'] for save in code.saves()] == [first]
 
 
+@pytest.mark.heavy
 def test_an_interruption_ends_the_wait_and_not_the_release(code):
     code.install('commit')
     with _held_up(code):
@@ -622,6 +639,7 @@ def _processes(cwd):
     return found
 
 
+@pytest.mark.heavy
 def test_a_release_can_be_skipped(code):
     code.code_remote()
     code.install('commit', 'tag', 'push')
@@ -739,6 +757,7 @@ def test_hooks_belong_into_a_repository(code, tmp_path):
     assert 'in no work tree of a git repository' in code.hooks('install', cwd=tmp_path, code=2).err
 
 
+@pytest.mark.heavy
 def test_two_tags_of_one_transaction_are_two_releases(code):
     code.install('tag')
     lines = f'create refs/tags/v1 {code.head()}\ncreate refs/tags/v2 {code.head()}\n'

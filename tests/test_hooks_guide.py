@@ -65,6 +65,7 @@ def test_the_commands_of_the_guide_do_what_it_says(code):
     assert 'v1.4.0' in code.wait(4)
 
 
+@pytest.mark.heavy
 def test_the_project_file_of_the_guide_installs_its_hooks(code):
     code.write('config.yaml', blocks('yaml')[0])
     code.hooks('install')
@@ -73,6 +74,7 @@ def test_the_project_file_of_the_guide_installs_its_hooks(code):
     assert code.wait(1) == ['v0.1.0']
 
 
+@pytest.mark.heavy
 def test_the_configuration_of_pre_commit_in_the_guide_runs(code, monkeypatch, tmp_path):
     monkeypatch.setenv('PRE_COMMIT_HOME', str(tmp_path / 'pre-commit'))
     project = tmp_path / 'hf-mirror'

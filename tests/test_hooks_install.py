@@ -178,6 +178,7 @@ def test_a_hook_that_is_a_link_stays_one(code):
     assert os.readlink(code.hook('pre-push')) == '../../scripts/pre-push'
 
 
+@pytest.mark.heavy
 def test_hooks_of_others_get_the_same_words_and_input(code, tmp_path):
     log, origin = tmp_path / 'log', code.code_remote()
     for name in NAMES.values():
@@ -218,6 +219,7 @@ def test_a_hook_of_others_runs_when_ours_is_skipped(code, tmp_path):
     assert (tmp_path / 'log').read_text() == 'post-commit \n'
 
 
+@pytest.mark.heavy
 def test_a_hook_that_does_not_read_gets_much_input_without_a_complaint(code):
     code.foreign('reference-transaction', '#!/bin/sh\nexit 0\n')
     code.install('tag')
@@ -233,6 +235,7 @@ def test_a_hook_that_does_not_read_gets_much_input_without_a_complaint(code):
     assert done.stderr == ''
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     'shell', ['/bin/sh', '/usr/bin/env sh', '/bin/sh -e', '/usr/bin/env bash', '/bin/bash']
 )
@@ -243,6 +246,7 @@ def test_a_hook_that_asks_for_its_own_name_gets_it(code, tmp_path, shell):
     assert (tmp_path / 'log').read_text() == '.git/hooks/post-commit 0\n'
 
 
+@pytest.mark.heavy
 def test_the_hook_of_git_lfs_goes_on_sending_objects(code):
     origin = code.code_remote()
     code.git('lfs', 'install', '--local')
@@ -263,6 +267,7 @@ def test_a_hook_in_another_language_runs(code, tmp_path):
     assert (tmp_path / 'log').read_text() == 'ran'
 
 
+@pytest.mark.heavy
 def test_a_hook_that_took_the_place_of_ours_is_told_and_kept(code, tmp_path):
     code.install('commit')
     code.foreign('post-commit', telling(tmp_path / 'log'))
@@ -590,6 +595,7 @@ def test_the_hooks_of_husky_find_their_scripts_below_ours(code, tmp_path):
     assert (tmp_path / 'log').read_text() == 'ran\n'
 
 
+@pytest.mark.heavy
 def test_a_line_in_the_script_of_husky_does_as_well(code):
     _with_husky(code)
     code.write('.husky/post-commit', 'hfmirror hooks run commit --no-background\n')

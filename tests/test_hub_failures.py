@@ -248,6 +248,7 @@ def test_what_git_does_not_tell_of_a_pause_the_hub_is_asked(there, tmp_path):
     assert asked[1] - asked[0] >= 1
 
 
+@pytest.mark.heavy
 def test_a_long_pause_is_not_waited_for(there, tmp_path):
     retry(tmp_path, 3)
     there.hub.fail(LISTED, 429, times=99, headers={'Retry-After': '3600'})

@@ -97,6 +97,7 @@ def test_a_repository_that_is_there_is_used_as_it_is(mirror, folder, hub, api):
     assert hub.requests('POST /api/repos/create')[1:] == []
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(('option', 'expected'), [('--private', True), ('--public', False)])
 def test_an_option_says_how_it_is_created(mirror, folder, hub, option, expected):
     push(mirror, folder, option)
@@ -133,6 +134,7 @@ def test_a_dataset(mirror, folder, hub):
     assert info(hub, mirror.repo).status == 404
 
 
+@pytest.mark.heavy
 def test_a_space_runs_on_what_its_card_says(mirror, folder, hub):
     folder.write('README.md', '---\ntitle: Tiny\nsdk: gradio\n---\n# Tiny\n')
     folder.write('app.py', 'import gradio\n')
@@ -297,6 +299,7 @@ def test_words_that_were_edited_on_the_hub_stay(mirror, folder, hub, api):
 # -- who and where
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('place', ['working directory', 'project'])
 def test_token_and_endpoint_come_from_the_projects_dot_env(mirror, folder, hub, tmp_path, monkeypatch, place):
     monkeypatch.delenv('HF_TOKEN')
@@ -326,6 +329,7 @@ def test_the_token_of_the_person_does_not_go_to_the_hub_of_somebodys_dot_env(
     assert thief.requests == []
 
 
+@pytest.mark.heavy
 def test_the_token_comes_from_standard_input(mirror, folder, hub, monkeypatch):
     monkeypatch.delenv('HF_TOKEN')
     command = ['push', str(folder), '--remote', 'hub', '--repo', mirror.repo, '--token', '-']
@@ -430,6 +434,7 @@ def test_what_the_hub_only_warns_of_stops_nothing(mirror, folder, hub):
     push(mirror, folder, '--tag', 'v1.0.0')
 
 
+@pytest.mark.heavy
 def test_a_card_that_cannot_be_asked_about_stops_nothing(mirror, folder, hub):
     hub.cut('POST /api/validate-yaml', times=9)
     assert push(mirror, folder, '--tag', 'v1.0.0')['status'] == 'pushed'
@@ -438,6 +443,7 @@ def test_a_card_that_cannot_be_asked_about_stops_nothing(mirror, folder, hub):
 # -- what is left behind
 
 
+@pytest.mark.heavy
 def test_the_clone_that_a_release_was_made_in_knows_no_token(mirror, folder, hub):
     push(mirror, folder, '--tag', 'v1.0.0', '-v')
     for path in mirror.home.rglob('*'):
@@ -454,6 +460,7 @@ def test_nothing_waits_after_a_push(mirror, folder, hub):
     assert os.listdir(folder.path)
 
 
+@pytest.mark.heavy
 def test_a_repository_that_somebody_creates_while_it_is_asked_for_is_there(hub, mirror, folder, api):
     hub.fail(f'GET /{mirror.repo}/info/refs', 404)
     hub.when(f'GET /{mirror.repo}/info/refs', lambda: api.create_repo(mirror.repo))

@@ -213,6 +213,7 @@ def test_the_username_of_the_configuration_is_known(tmp_path):
     assert answers_for(tmp_path, GIVEN, None).username == 'grace'
 
 
+@pytest.mark.heavy
 def test_the_owner_of_the_token_is_known_when_the_hub_once_said_it(mirror, hub, folder, monkeypatch):
     monkeypatch.setenv('HF_ENDPOINT', hub.endpoint)
     monkeypatch.setenv('HF_TOKEN', hub.token)
@@ -285,6 +286,7 @@ def test_a_program_gets_what_was_written(mirror):
     }
 
 
+@pytest.mark.heavy
 def test_what_init_writes_can_be_pushed_with(mirror, folder):
     mirror.run('init', '--yes', '--model-name', 'me/tiny-model', code=0)
     mirror.run('validate-config', code=0)

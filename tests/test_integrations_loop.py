@@ -45,6 +45,7 @@ def logged(out):
 # -- logging
 
 
+@pytest.mark.heavy
 def test_what_is_logged_is_a_line_each_and_of_numbers_alone(out):
     import numpy as np
 
@@ -75,6 +76,7 @@ def test_a_run_goes_on_with_the_log_of_its_folder(out):
     assert [line['step'] for line in map(json.loads, (out / LOG).read_text().splitlines()[3:])] == [41]
 
 
+@pytest.mark.heavy
 def test_a_log_that_a_kill_has_cut_is_written_on(out):
     code = (
         'import hfmirror\n'
@@ -92,6 +94,7 @@ def test_a_log_that_a_kill_has_cut_is_written_on(out):
     assert json.loads((out / LOG).read_text().splitlines()[-1])['loss'] == 0.5
 
 
+@pytest.mark.heavy
 def test_a_run_that_is_over_takes_no_log(out):
     with run() as training:
         training.log({'loss': 1.0})
@@ -133,6 +136,7 @@ def test_results_of_ones_own_are_left_as_they_are(out, mirror):
     assert mirror.files('v0.1.0')['eval_results.json'] == b'{"f1": 0.5}\n'
 
 
+@pytest.mark.heavy
 def test_only_the_last_tags_stay(out, mirror):
     with run(keep=1, tag='mine-step-{step}') as training:
         for step in (9, 10):
@@ -194,6 +198,7 @@ def test_a_disk_that_is_full_when_something_is_logged_does_not_stop_a_training(o
     assert [version for _, version in told(training)] == ['step-3', 'v0.1.0']
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     'line',
     [
@@ -229,6 +234,7 @@ def test_a_training_may_change_its_directory(out, tmp_path, monkeypatch, mirror)
     assert [result.url.rpartition('/')[2] for result in training.results] == ['mine.git'] * 2
 
 
+@pytest.mark.heavy
 def test_much_that_waits_on_a_slow_disk_is_looked_at_seldom(out, monkeypatch):
     from hfmirror.integrations import releases
 
@@ -310,6 +316,7 @@ def test_what_a_killed_loop_has_checkpointed_is_released(out, mirror):
     assert mirror.tags() == ['step-1']
 
 
+@pytest.mark.heavy
 def test_a_loop_goes_on_in_an_empty_folder_from_its_newest_checkpoint(out, mirror, tmp_path):
     with run() as training:
         for step in (1, 2):

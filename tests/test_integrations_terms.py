@@ -134,6 +134,7 @@ def test_without_evaluations_the_table_has_the_losses():
     assert curve.section(rows, has_plot=False).splitlines()[2:] == ['| 1 | 1 |', '| 2 | 0.5 |']
 
 
+@pytest.mark.heavy
 def test_a_long_training_is_thinned():
     long = history(50_000)
     assert curve.section(long, has_plot=False).count('\n') == 26

@@ -74,6 +74,7 @@ def test_an_experiment_is_numbered(person):
     assert 'baseline' in person.shell('hfmirror list-experiments --repo me/tiny-model').out
 
 
+@pytest.mark.heavy
 def test_the_metadata_that_the_guide_shows_are_what_is_written(person):
     person.shell(
         "hfmirror run --folder out --repo me/tiny-model -- bash -c 'python train.py; kill $$'", code=143
@@ -82,6 +83,7 @@ def test_the_metadata_that_the_guide_shows_are_what_is_written(person):
     assert shown.keys() - run_of(person).keys() <= {'asked_to_end', 'job'}
 
 
+@pytest.mark.heavy
 def test_a_hugging_face_job_is_run_and_told(person):
     job, _ = blocks('Hugging Face Jobs', 'bash')
     person.shell(job, **JOB)
@@ -102,6 +104,7 @@ def test_single_files_of_results_are_released(person):
     assert {'results.json', 'results.csv'} <= set(found)
 
 
+@pytest.mark.heavy
 def test_a_slurm_script_runs(person):
     (script,) = blocks('Slurm', 'bash')
     person.shell(script, SLURM_JOB_ID='4711')

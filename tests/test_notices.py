@@ -234,6 +234,7 @@ def test_the_next_push_tells_what_the_last_one_could_not(mirror, folder, webhook
     assert versions(webhook) == ['v1.0.0']
 
 
+@pytest.mark.heavy
 def test_resume_tells_what_waits_and_status_shows_it(mirror, folder, webhook, tmp_path):
     configure(tmp_path, NOBODY)
     mirror.push(folder, '--tag', 'v1.0.0')

@@ -84,6 +84,7 @@ def test_a_training_releases_each_save_and_goes_on_from_the_last(jobs, tmp_path)
     assert (tmp_path / 'checkpoint-114' / 'trainer_state.json').exists()
 
 
+@pytest.mark.heavy
 def test_a_program_that_crashes_is_released_and_keeps_its_exit_code(guide):
     (guide.path / 'train.py').write_text(TRAIN)
     said = guide.shell(block('hfmirror run --folder'), code=3)
@@ -133,6 +134,7 @@ def test_a_data_set_is_loaded_at_its_version(guide):
     assert guide.python(load).out.strip() == "['Sample 1', 'Sample 2']"
 
 
+@pytest.mark.heavy
 def test_a_bucket_has_the_release_beside_the_hub(guide, monkeypatch):
     with Bucket(monkeypatch) as s3:
         s3.client.create_bucket(Bucket='my-bucket')
@@ -142,6 +144,7 @@ def test_a_bucket_has_the_release_beside_the_hub(guide, monkeypatch):
     assert 'results.json' in files(guide, 'me/results', revision='v0.1.0')
 
 
+@pytest.mark.heavy
 def test_an_address_gets_the_results_of_a_release(guide):
     with receiving() as place:
         given = block('webhook_url:').replace('https://your-api.com', place.url)
@@ -154,6 +157,7 @@ def test_an_address_gets_the_results_of_a_release(guide):
 # -- what the page says beside its blocks
 
 
+@pytest.mark.heavy
 def test_the_lines_to_look_for_are_those_of_a_push(guide):
     done = guide.shell('hfmirror push results.json --repo me/results --repo-type dataset')
     assert re.fullmatch(

@@ -82,6 +82,7 @@ def test_a_repository_of_ours_is_asked_whether_it_takes_an_upload(looking, api, 
     assert 'would be taken' in found['quota']['found']
 
 
+@pytest.mark.heavy
 def test_a_release_follows_where_all_is_well(looking, hub, mirror, folder):
     looking(folder, '--repo', 'local/new', '--tag', 'v1.0.0')
     mirror.run(
@@ -271,6 +272,7 @@ def test_a_clock_that_is_a_minute_off_is_well(looking, tmp_path):
     assert looking('--repo', 'local/new', env=wrong)['clock']['state'] == 'ok'
 
 
+@pytest.mark.heavy
 def test_what_waits_from_before_is_told(looking, mirror, folder, host, remote, tmp_path):
     (tmp_path / 'config.yaml').write_text('huggingface: {settings: {upload: {max_retries: 0}}}\n')
     host.stop()
@@ -391,6 +393,7 @@ def test_a_remote_that_comes_back_is_waited_for(mirror, host, remote):
     assert 'Asking again in 2 s' in done.err
 
 
+@pytest.mark.heavy
 def test_a_remote_that_stays_away_is_waited_for_no_longer(mirror, host, remote):
     host.stop()
     started = time.monotonic()
@@ -399,6 +402,7 @@ def test_a_remote_that_stays_away_is_waited_for_no_longer(mirror, host, remote):
     assert done.out.count('fail  remote') == 1
 
 
+@pytest.mark.heavy
 def test_what_time_does_not_mend_is_not_waited_for(looking, mirror):
     started = time.monotonic()
     looking('--repo', 'local/new', '--wait', token=False, code=4)

@@ -131,6 +131,7 @@ def test_a_file_that_a_person_changed_since_is_not_removed(mirror, released, to)
     assert (to / 'notes' / 'training.txt').read_text() == 'my own notes'
 
 
+@pytest.mark.heavy
 def test_odd_names_arrive(mirror, folder, to):
     names = ['a b.txt', 'ünïcode.bin', '[x].txt', '-dash.bin', "q'uote.txt", '#hash!.txt', '名' * 83 + '.bin']
     names += ['x' * 120 + end for end in ('1.bin', '2.bin')]
@@ -312,6 +313,7 @@ def test_a_version_that_is_not_there_is_not_found_and_makes_no_folder(mirror, re
     assert version in done.err and not to.exists()
 
 
+@pytest.mark.heavy
 def test_a_repository_without_versions_says_how_to_make_one(mirror, folder, to):
     mirror.push(folder, '--no-tag')
     assert 'hfmirror push' in pull(mirror, to, code=5).err

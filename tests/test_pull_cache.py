@@ -98,6 +98,7 @@ def blob_of(home, path):
 # -- exactly what the library would have written
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('kind', ['model', 'dataset', 'space'])
 def test_the_layout_is_the_one_the_library_makes(hub, mirror, folder, tmp_path, kind):
     for name in ('a/b/ünï cöde 名.txt', '-dash.bin', '#hash!.txt', 'empty.txt'):
@@ -117,6 +118,7 @@ def test_the_layout_without_links_is_the_one_the_library_makes(hub, mirror, rele
     assert not any(path.is_symlink() for path in hub_cache(tmp_path / 'ours').rglob('*'))
 
 
+@pytest.mark.heavy
 def test_a_symbolic_link_of_the_version_is_the_file_that_a_hub_gives_out(hub, mirror, tmp_path):
     files = {b'link': b'../../../etc/passwd', b'fine.txt': b'x'}
     commit_tree(hub.root / 'models' / f'{REPO}.git', 'v1.0.0', files, links=[b'link'])
@@ -211,6 +213,7 @@ def test_with_a_network_nothing_is_downloaded_again(hub, mirror, released, perso
     assert hub.requests('GET /tree/') == [] and hub.requests('* /resolve/') == []
 
 
+@pytest.mark.heavy
 def test_a_part_is_found_and_is_not_taken_for_the_whole(mirror, released, person):
     pull(mirror, person, 'v1.0.0', '--path', 'notes')
     program = """
@@ -227,6 +230,7 @@ def test_a_part_is_found_and_is_not_taken_for_the_whole(mirror, released, person
     assert pull(mirror, person, 'v1.0.0')['kept'] == 1
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ('kind', 'part', 'line'),
     [
@@ -282,6 +286,7 @@ def test_transformers_loads_a_version_without_a_network(mirror, person, tmp_path
     assert offline(person, MAKE + LOAD, line, **quiet).splitlines()[-1] == 'True'
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('scheme', ['http', 'path'])
 def test_a_git_url_serves_as_well(mirror, folder, person, tmp_path, scheme):
     with GitHost(tmp_path / 'host') as host:
@@ -317,6 +322,7 @@ def test_a_second_pull_fetches_nothing_and_writes_nothing(mirror, released, pers
     assert {path: path.lstat().st_mtime_ns for path in home_of(person).rglob('*')} == before
 
 
+@pytest.mark.heavy
 def test_the_same_content_under_two_names_is_fetched_once(mirror, folder, person, tmp_path):
     content = b'\0twice' * 1000
     folder.write('one.bin', content)
@@ -374,6 +380,7 @@ def test_a_folder_with_files_of_a_person_stops_before_the_cache_is_touched(
     assert not home_of(person).exists()
 
 
+@pytest.mark.heavy
 def test_without_links_a_second_pull_fetches_nothing(mirror, folder, person):
     for name in ('one.bin', 'two.bin', 'sub/three.bin'):
         folder.write(name, b'\0the same')

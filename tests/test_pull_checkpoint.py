@@ -37,6 +37,7 @@ def pull(mirror, tmp_path):
     return pull
 
 
+@pytest.mark.heavy
 def test_the_newest_whole_checkpoint_comes_to_a_folder_called_as_a_trainer_calls_it(release, pull, tmp_path):
     release('step-5', 5)
     expected = release('step-10', 10)
@@ -47,12 +48,14 @@ def test_the_newest_whole_checkpoint_comes_to_a_folder_called_as_a_trainer_calls
     assert done['python'] == "trainer.train(resume_from_checkpoint='checkpoint-10')"
 
 
+@pytest.mark.heavy
 def test_a_model_alone_is_passed_over(release, pull):
     release('step-5', 5)
     release('v1.0.0', 7, optimizer=None)
     assert pull()['version'] == 'step-5'
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('inside', ['last-checkpoint/', 'checkpoint-30/'])
 def test_a_checkpoint_in_a_folder_of_the_release_comes_without_the_folder(release, pull, tmp_path, inside):
     expected = release('step-30', 30, inside=inside)
@@ -60,6 +63,7 @@ def test_a_checkpoint_in_a_folder_of_the_release_comes_without_the_folder(releas
     assert checksums(tmp_path / 'checkpoint-30') == expected
 
 
+@pytest.mark.heavy
 def test_of_several_folders_the_one_with_the_highest_step_comes(release, pull, mirror, folder, tmp_path):
     release('step-9', 9, inside='checkpoint-9/')
     folder.write('checkpoint-10/trainer_state.json', '{"global_step": 10}')
@@ -68,6 +72,7 @@ def test_of_several_folders_the_one_with_the_highest_step_comes(release, pull, m
     assert pull()['to'] == 'checkpoint-10'
 
 
+@pytest.mark.heavy
 def test_the_newest_by_date_counts_and_not_the_highest_step(release, pull, mirror, monkeypatch):
     release('step-50', 50)
     monkeypatch.setenv('GIT_COMMITTER_DATE', '2026-01-01T00:00:00Z')

@@ -649,6 +649,7 @@ def test_commits_to_push_counts_them(clone):
     assert commits_to_push('first') == 2
 
 
+@pytest.mark.heavy
 def test_a_conflict_of_a_pull_names_the_files(place, clone):
     place.written_by(a__txt='theirs\n')
     (clone / 'a.txt').write_text('mine\n')

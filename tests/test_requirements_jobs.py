@@ -451,6 +451,7 @@ def test_the_library_tells_401_and_403_apart(jobs, owner, shared_hub):
         assert refused.value.response.status_code == status
 
 
+@pytest.mark.heavy
 def test_a_push_that_failed_waits_and_arrives_with_the_next(guide):
     push = 'hfmirror push results.json --repo username/waiting --repo-type dataset --remote hub'
     assert 'HF_HUB_OFFLINE' in guide.shell(push, code=7, HF_HUB_OFFLINE='1').err
@@ -472,6 +473,7 @@ def test_a_file_is_pushed_to_a_repository_that_is_made_for_it(guide):
     assert '| `accuracy` | 0.95 |' in Path(card).read_text('utf-8')
 
 
+@pytest.mark.heavy
 def test_results_are_archived_in_s3(guide, s3):
     guide.shell(
         'hfmirror push results.json --repo username/results --repo-type dataset --remote s3://my-bucket/kept'

@@ -71,6 +71,7 @@ python -c "from huggingface_hub import HfApi; print(HfApi().whoami())"
 """
 
 
+@pytest.mark.heavy
 def test_a_login_on_the_command_line_is_enough(guide):
     # huggingface-cli login is hf auth login in huggingface_hub 2.
     train(guide)
@@ -551,6 +552,7 @@ def test_files_can_be_uploaded_side_by_side(guide):
     assert found == {'experiments/model.bin/model.bin', 'experiments/tokenizer.json/tokenizer.json'}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(('tag', 'told'), [('v1.0.0', '成功'), ('v1..0', '失败')])
 def test_an_upload_can_be_watched(guide, tag, told):
     train(guide)

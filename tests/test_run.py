@@ -139,6 +139,7 @@ def test_each_stream_passes_through_byte_for_byte(mirror, tmp_path):
     assert err in done.stderr
 
 
+@pytest.mark.heavy
 def test_an_output_that_nobody_reads_any_more_does_not_lose_the_release(mirror, script, tmp_path):
     reading, writing = os.pipe()
     options = ['--folder', 'out', *OPTIONS]
@@ -324,6 +325,7 @@ def test_the_job_is_told(training, mirror):
     assert told(mirror)['job'] == {'kind': 'Slurm', 'id': '4711', 'name': 'bert'}
 
 
+@pytest.mark.heavy
 def test_a_crash_releases_what_is_whole(training, mirror):
     done = training(f'{MODEL}echo "CUDA out of memory" >&2; exit 1', code=1)
     assert 'me/tiny-model on local: v0.1.0 pushed and proven' in done.err
@@ -391,6 +393,7 @@ def test_a_result_from_before_is_not_taken_for_the_commands(training, mirror, fo
     assert 'has left nothing' in done.err
 
 
+@pytest.mark.heavy
 def test_a_file_can_be_named(training, mirror):
     training('echo \'{"accuracy": 0.5}\' > results.json', '--repo-type', 'dataset', folder='results.json')
     mirror.remote = mirror.home / 'hub' / 'datasets' / 'me' / 'tiny-model.git'
@@ -422,6 +425,7 @@ def test_what_is_new_among_many_files_is_seen(tmp_path, monkeypatch):
     assert found.left_in(tmp_path, unchanged) is not None
 
 
+@pytest.mark.heavy
 def test_several_folders_are_released_each_under_its_name(mirror, script):
     text = 'mkdir one two; echo 1 > one/a.txt; echo 2 > two/b.txt'
     mirror.run('run', '--folder', 'one', '--folder', 'two', '--remote', 'local', '--', *script(text), code=0)
@@ -455,6 +459,7 @@ def test_a_folder_of_the_configuration_is_the_default(training, mirror, tmp_path
     assert 'model.bin' in mirror.files()
 
 
+@pytest.mark.heavy
 def test_a_release_that_fails_fails_a_command_that_succeeded(training, mirror):
     secret = 'hf_' + 'aB3dE5gH7jK9mN1pQ3rS5tU7vW9xY1zA3c'
     training(f'{MODEL}echo {secret} > out/notes.txt', code=8)
@@ -516,6 +521,7 @@ def test_metadata_that_are_turned_off_are_not_written(training, mirror, tmp_path
     assert 'experiment_metadata.json' not in mirror.files()
 
 
+@pytest.mark.heavy
 def test_an_experiment_keeps_them_beside_the_others(training, mirror):
     training(f'{MODEL}exit 2', '--experiment', 'baseline', code=2)
     assert mirror.tags() == ['exp-baseline-001']
@@ -542,6 +548,7 @@ def test_a_signal_goes_to_the_command_and_what_is_there_is_released(begin, mirro
     assert (told(mirror)['signal'], told(mirror)['asked_to_end']) == (name, name)
 
 
+@pytest.mark.heavy
 def test_a_command_that_ends_well_when_asked_keeps_its_exit_code(begin, mirror):
     text = f'trap \'echo "saved on request"; echo late > out/late.txt; exit 0\' TERM\n{MODEL}touch ready; sleep 60 & wait'
     process = begin(text)
@@ -563,6 +570,7 @@ def test_a_signal_of_its_own_meaning_is_passed_on_and_ends_nothing(begin, mirror
     assert 'asked_to_end' not in told(mirror)
 
 
+@pytest.mark.heavy
 def test_a_command_that_ignores_the_signal_is_ended_after_half_of_the_grace(begin, mirror):
     process = begin(f"trap '' TERM\n{MODEL}touch ready; sleep 60; sleep 60", '--grace', '1s')
     started = time.monotonic()
@@ -601,6 +609,7 @@ def test_what_the_command_has_started_is_ended_with_it(begin, mirror, tmp_path):
     assert not is_alive(child)
 
 
+@pytest.mark.heavy
 def test_what_it_leaves_running_is_ended_before_the_release(training, mirror, tmp_path):
     training(f'{MODEL}(echo $BASHPID > child; exec sleep 600) &\nwhile [ ! -s child ]; do sleep 0.05; done')
     assert not is_alive(int((tmp_path / 'child').read_text()))
@@ -709,6 +718,7 @@ def test_a_run_that_may_not_be_released_is_kept_here(training, mirror):
     assert mirror.tags() == ['v0.1.0']
 
 
+@pytest.mark.heavy
 def test_a_run_goes_to_a_hub(training, hub, mirror):
     env = {'HF_ENDPOINT': hub.endpoint, 'HF_TOKEN': hub.token}
     training(MODEL, where=('--repo', 'local/x'), env=env)
@@ -716,6 +726,7 @@ def test_a_run_goes_to_a_hub(training, hub, mirror):
     assert told(mirror)['exit_code'] == 0
 
 
+@pytest.mark.heavy
 def test_a_kill_of_all_during_the_release_is_made_good_by_the_next_command(
     begin, mirror, host, remote, tmp_path
 ):
@@ -736,6 +747,7 @@ def test_a_kill_of_hfmirror_leaves_the_command_its_life(begin, mirror, tmp_path)
     wait_for(lambda: (tmp_path / 'finished').exists())
 
 
+@pytest.mark.heavy
 def test_what_waits_from_before_is_sent_first(training, mirror, host, remote, no_retries, tmp_path):
     host.stop()
     training(f'{MODEL}', where=('--remote', remote), code=7)
@@ -758,6 +770,7 @@ def test_what_others_pushed_meanwhile_stays(begin, mirror, host, remote, folder,
     assert 'theirs.txt' in mirror.files()
 
 
+@pytest.mark.heavy
 def test_what_the_training_has_handed_over_is_sent_before_its_result(training, mirror):
     code = """
 from pathlib import Path
@@ -776,6 +789,7 @@ Spool(home()).put(save, [Part(path)])
 PUSH = f'{sys.executable} -m hfmirror push --remote local --repo me/tiny-model'
 
 
+@pytest.mark.heavy
 def test_what_the_training_has_released_itself_is_not_released_again(training, mirror, tmp_path):
     done = training(f'{MODEL}{PUSH} out')
     assert 'out: released by the training itself' in done.err
@@ -784,12 +798,14 @@ def test_what_the_training_has_released_itself_is_not_released_again(training, m
     assert not (tmp_path / 'out' / 'experiment_metadata.json').exists()
 
 
+@pytest.mark.heavy
 def test_what_it_writes_after_its_release_is_released(training, mirror):
     training(f'{MODEL}{PUSH} out; echo more > out/more.txt')
     assert mirror.tags() == ['v0.1.0', 'v0.2.0']
     assert 'more.txt' in mirror.files()
 
 
+@pytest.mark.heavy
 def test_what_it_writes_once_more_as_it_was_is_not(training, mirror):
     again = (
         'cp -r out other; rm -r out; sleep 0.1; mkdir out; cp other/* out/; echo x > out/training_args.bin'
@@ -798,18 +814,21 @@ def test_what_it_writes_once_more_as_it_was_is_not(training, mirror):
     assert mirror.tags() == ['v0.1.0']
 
 
+@pytest.mark.heavy
 def test_what_was_released_before_the_run_does_not_count(training, mirror, tmp_path):
     training(MODEL)
     training('touch out/model.bin')
     assert told(mirror, 'v0.2.0')['command'] == ['bash', str(tmp_path / 'train.sh')]
 
 
+@pytest.mark.heavy
 def test_where_the_training_has_released_it_counts_when_no_place_is_named(training, mirror):
     done = training(f'{MODEL}{PUSH} out', '--no-preflight', '--json', where=())
     (release,) = done.json['folders'][0]['releases']
     assert (release['target'], release['status']) == ('me/tiny-model on local', 'up-to-date')
 
 
+@pytest.mark.heavy
 def test_a_place_that_is_named_and_does_not_have_it_gets_it(training, mirror):
     training(f'{MODEL}{PUSH} out', where=('--remote', 'local', '--repo', 'me/other'))
     assert mirror.tags() == ['v0.1.0']
@@ -817,11 +836,13 @@ def test_a_place_that_is_named_and_does_not_have_it_gets_it(training, mirror):
     assert mirror.tags() == ['v0.1.0']
 
 
+@pytest.mark.heavy
 def test_a_version_that_is_named_and_not_there_is_made(training, mirror):
     training(f'{MODEL}{PUSH} out', '--tag', 'v3.0.0')
     assert mirror.tags() == ['v0.1.0', 'v3.0.0']
 
 
+@pytest.mark.heavy
 def test_what_the_training_has_left_waiting_is_not_made_again(training, mirror, no_retries):
     nowhere = ('--remote', 'http://127.0.0.1:9/me/tiny-model.git')
     push = f'{sys.executable} -m hfmirror push out {" ".join(nowhere)} || true'
@@ -830,6 +851,7 @@ def test_what_the_training_has_left_waiting_is_not_made_again(training, mirror, 
     assert [row['version'] for row in mirror.run('status', '--json', code=0).json] == ['v0.1.0']
 
 
+@pytest.mark.heavy
 def test_an_experiment_keeps_how_a_run_ended_beside_the_trainings_own_release(training, mirror):
     training(f'{MODEL}{PUSH} out', '--experiment', 'baseline')
     assert mirror.tags() == ['v0.1.0']
@@ -838,6 +860,7 @@ def test_an_experiment_keeps_how_a_run_ended_beside_the_trainings_own_release(tr
     assert (found['run']['exit_code'], found['model']['version']) == (0, 'v0.1.0')
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('code', [0, 1])
 def test_a_checkpoint_that_the_training_has_released_is_not_released_again(training, mirror, code):
     own = f'(cd out && {PUSH} checkpoint-10 --tag step-10)'
@@ -845,6 +868,7 @@ def test_a_checkpoint_that_the_training_has_released_is_not_released_again(train
     assert mirror.tags() == ['step-10']
 
 
+@pytest.mark.heavy
 def test_a_crash_after_the_trainings_last_release_loses_no_checkpoint(training, mirror):
     own = f'(cd out && {PUSH} checkpoint-10 --tag step-10)'
     training(f'{checkpoint(10)}{own}; {checkpoint(20, "y")}exit 1', code=1)

@@ -168,6 +168,7 @@ def test_without_a_series_a_name_that_is_taken_is_an_error(put, spool):
     assert 'Tags never move' in spool.saves()[0].error
 
 
+@pytest.mark.heavy
 def test_a_name_that_is_taken_on_one_of_two_remotes(put, remote, mirror):
     put('step-1', 'first')
     put('step-1', 'second', series='step-{step}', remotes=('local', remote))
@@ -176,6 +177,7 @@ def test_a_name_that_is_taken_on_one_of_two_remotes(put, remote, mirror):
     assert {'step-1', 'step-1.2'} >= set(mirror.tags()) and 'step-1.2' in mirror.tags()
 
 
+@pytest.mark.heavy
 def test_only_the_last_tags_of_a_series_stay(put, mirror):
     put('v1.0.0', 'version')
     for number in (1, 2, 3, 10):
@@ -185,6 +187,7 @@ def test_only_the_last_tags_of_a_series_stay(put, mirror):
     assert mirror.git('rev-list', '--count', 'main') == '5'
 
 
+@pytest.mark.heavy
 def test_tags_that_cannot_be_removed_do_not_make_a_release_fail(put, hub, monkeypatch, capsys):
     monkeypatch.setenv('HF_ENDPOINT', hub.endpoint)
     monkeypatch.setenv('HF_TOKEN', hub.token)
@@ -337,6 +340,7 @@ def test_a_secret_stops_one_release_and_is_not_told(put, spool, folder):
     assert 'training.txt' in spool.saves()[0].error and secret not in spool.saves()[0].error
 
 
+@pytest.mark.heavy
 def test_without_a_network_it_is_in_the_outbox_and_no_more_here(put, spool, monkeypatch, capsys):
     monkeypatch.setenv('HFMIRROR_SETTINGS__UPLOAD__RETRY_DELAY', '0.1')
     for number in (1, 2, 3):
@@ -349,6 +353,7 @@ def test_without_a_network_it_is_in_the_outbox_and_no_more_here(put, spool, monk
     assert capsys.readouterr().err.count('Trying again') <= 3
 
 
+@pytest.mark.heavy
 def test_what_waits_goes_with_resume_when_the_network_is_back(put, hub, monkeypatch, mirror):
     monkeypatch.setenv('HF_ENDPOINT', hub.endpoint)
     monkeypatch.setenv('HF_TOKEN', hub.token)
@@ -390,6 +395,7 @@ def test_the_process_outlives_the_one_that_started_it(put, mirror, tmp_path):
         time.sleep(0.1)
 
 
+@pytest.mark.heavy
 def test_a_token_is_handed_on_where_no_list_of_processes_shows_it(put, hub, monkeypatch):
     monkeypatch.setenv('HF_ENDPOINT', hub.endpoint)
     save = put('step-1', remotes=('hub',), repo='local/tiny-model')

@@ -114,6 +114,7 @@ def test_json_tells_endpoint_root_and_new_tokens(tmp_path):
     assert [(token['user'], token['role']) for token in found['tokens']] == [('ada', 'write')]
 
 
+@pytest.mark.heavy
 def test_it_serves_the_directory_of_the_local_hub(mirror, folder):
     mirror.push(folder, '--repo', 'local/m', '--tag', 'v1.0.0')
     with (

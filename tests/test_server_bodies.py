@@ -490,6 +490,7 @@ def test_no_range_reaches_beyond_the_content(header, size):
 # -- blocks
 
 
+@pytest.mark.heavy
 @given(st.lists(st.integers(0, 5 * MIB), max_size=6))
 def test_blocks_of_any_lengths_make_one_file(tmp_path_factory, lengths):
     path = tmp_path_factory.mktemp('blocks') / 'file'

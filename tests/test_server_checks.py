@@ -246,6 +246,7 @@ def test_a_key_that_could_multiply_is_read_by_another_process(key, monkeypatch):
     assert card_report(card(f'a: &a {{x: 1}}\nlicense: mit\nb:\n  {key}: *a'), 'model').errors == []
 
 
+@pytest.mark.heavy
 def test_a_long_card_is_read_by_another_process(monkeypatch):
     monkeypatch.setattr(checks, '_read_card', lambda *_: pytest.fail('read here'))
     tags = ''.join(f'- tag-{number}\n' for number in range(9000))

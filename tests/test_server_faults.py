@@ -195,6 +195,7 @@ def test_huggingface_hub_sends_an_object_again_after_429(hub, basic):
     assert statuses(hub, 'PUT') == [429, 200]
 
 
+@pytest.mark.heavy
 def test_xet_sends_its_chunks_again_after_503(hub, api):
     hub.fail('POST /xorbs/', 503)
     api.upload_file(path_or_fileobj=os.urandom(MB), path_in_repo='model.bin', repo_id='local/x')

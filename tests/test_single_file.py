@@ -154,6 +154,7 @@ def test_a_backup_of_it_may_be_beside_it(data, results, tmp_path):
     assert [path.name for path in (tmp_path / 'backups').rglob('results.json')] == ['results.json']
 
 
+@pytest.mark.heavy
 def test_a_file_that_has_to_wait_arrives_as_it_was(host, mirror, results, tmp_path):
     (tmp_path / 'config.yaml').write_text('huggingface: {settings: {upload: {max_retries: 0}}}\n')
     mirror.remote = host.create('me/results')

@@ -142,6 +142,7 @@ def test_a_file_that_changes_again_stops_the_push(mirror, folder, host, remote, 
     assert files_of(mirror.home / 'outbox') == {}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize('side', ['before', 'after'])
 def test_a_file_that_changes_on_its_way_to_the_local_hub(mirror, folder, side, tmp_path):
     weights = folder.write('model.bin', LARGE)

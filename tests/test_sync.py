@@ -129,6 +129,7 @@ def test_a_sync_again_makes_nothing(mirror, folder, configs):
     assert len(configs.commits()) == 1
 
 
+@pytest.mark.heavy
 def test_other_experiments_stay(mirror, folder, configs):
     sync(mirror, folder, '--experiment', 'first')
     folder.write('eval_results.json', '{"eval_accuracy": 0.95}')
@@ -137,6 +138,7 @@ def test_other_experiments_stay(mirror, folder, configs):
     assert configs.metadata('second')['model']['version'] == 'v0.2.0'
 
 
+@pytest.mark.heavy
 def test_an_experiment_that_is_run_again_is_told_anew(mirror, folder, configs):
     sync(mirror, folder, '--experiment', 'baseline')
     folder.write('eval_results.json', '{"f1": 0.5}')
@@ -308,6 +310,7 @@ def test_results_named_as_the_configuration_stop_everything_before_anything_leav
     assert not mirror.remote.exists() and not configs.path.exists()
 
 
+@pytest.mark.heavy
 def test_the_folder_of_another_experiment_stops_everything_before_anything_leaves(mirror, folder):
     sync(mirror, folder, '--experiment', 'baseline', '--tag', 'v1.0.0')
     folder.write('model.bin', b'\1' * 500)
@@ -390,6 +393,7 @@ def test_two_experiments_that_wait_both_arrive(mirror, folder, project, hub):
     }
 
 
+@pytest.mark.heavy
 def test_when_only_the_configurations_fail_the_model_is_there(mirror, folder, project, hub):
     env = on_hub(project, hub)
     hub.fail('* tiny-model-configs', 503, times=1000)
@@ -421,6 +425,7 @@ def test_a_sync_that_is_killed_is_finished_by_the_next(mirror, folder, configs, 
     mirror.assert_whole()
 
 
+@pytest.mark.heavy
 def test_one_of_two_remotes_that_fails_leaves_the_other_done(mirror, folder, project, hub, tmp_path):
     env = on_hub(project, hub)
     env['HFMIRROR_HOME'] = str(tmp_path / 'other')
@@ -452,6 +457,7 @@ def test_one_of_two_remotes_that_waits_ends_as_a_push_does(mirror, folder, proje
     assert '1 of 2 targets are not done; see above.' in done.err
 
 
+@pytest.mark.heavy
 def test_of_an_experiment_that_failed_it_is_not_said_where_it_is(mirror, folder, project, hub, tmp_path):
     env = on_hub(project, hub)
     hub.fail('* tiny-model-configs', 403, times=1000)
@@ -460,6 +466,7 @@ def test_of_an_experiment_that_failed_it_is_not_said_where_it_is(mirror, folder,
     assert f'experiment baseline: {hub.endpoint}' not in done.out
 
 
+@pytest.mark.heavy
 def test_what_failed_has_no_address(mirror, folder, project, hub, tmp_path):
     env = on_hub(project, hub)
     hub.fail('* tiny-model-configs', 403, times=1000)
@@ -493,6 +500,7 @@ def test_repositories_are_created_as_asked(mirror, folder, project, hub, api):
     assert api.model_info('local/tiny-model').private and api.model_info('local/tiny-model-configs').private
 
 
+@pytest.mark.heavy
 def test_a_model_that_is_there_is_told_when_its_experiment_is_not(mirror, folder, project, hub):
     env = on_hub(project, hub)
     hub.fail('* tiny-model-configs', 403, times=1000)
@@ -521,6 +529,7 @@ def test_two_syncs_at_once_both_arrive(mirror, folder, project, hub, tmp_path):
     assert {one['name'] for one in experiments(mirror, env=env)} == {'zero', 'one', 'two'}
 
 
+@pytest.mark.heavy
 def test_a_token_on_the_command_line_works_and_is_warned_of(mirror, folder, project, hub):
     env = on_hub(project, hub)
     token = env.pop('HF_TOKEN')

@@ -287,6 +287,7 @@ def test_a_wrong_setting_of_the_example_ends_it_before_it_trains(project, sectio
     assert not project.model.exists()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ('text', 'place'),
     [
@@ -403,6 +404,7 @@ def test_a_project_that_publishes_nothing_says_that_before_it_asks_how_good_the_
     assert 'Not published: huggingface.auto_sync is off.' in done.stderr
 
 
+@pytest.mark.heavy
 def test_what_is_not_uploaded_has_no_address(project, online):
     project.configure(huggingface={'upload_items': ['model']})
     assert 'config_url: -\nresults_url: -\n' in project.train().stdout
@@ -435,6 +437,7 @@ def test_the_lines_for_your_own_script_publish_a_run(project, online, tmp_path):
 # -- when it cannot be published
 
 
+@pytest.mark.heavy
 def test_without_a_token_the_release_is_kept_in_the_local_hub(project, tmp_path):
     done = project.train()
     assert 'WARNING: HF_TOKEN not found in environment variables.\n' in done.stderr
@@ -443,12 +446,14 @@ def test_without_a_token_the_release_is_kept_in_the_local_hub(project, tmp_path)
     assert files(tmp_path, 'local/mcp-configs')
 
 
+@pytest.mark.heavy
 def test_that_there_is_no_token_is_shown_where_only_warnings_are(project):
     assert (
         project.train(LOG_LEVEL='WARNING').stderr == 'WARNING: HF_TOKEN not found in environment variables.\n'
     )
 
 
+@pytest.mark.heavy
 def test_without_a_token_and_without_a_name_the_release_is_kept_too(project, tmp_path):
     project.configure(model_name=None)
     project.train()
@@ -478,6 +483,7 @@ def test_what_waits_is_sent_by_the_next_run(project, online, tmp_path):
     assert 'experiments/baseline_experiment/experiment_metadata.json' in files(tmp_path, 'local/mcp-configs')
 
 
+@pytest.mark.heavy
 def test_without_a_network_the_release_waits_and_training_has_succeeded(project, mirror):
     done = project.train(**NOBODY)
     assert 'warning: the training is done, but not published yet:' in done.stderr
@@ -493,6 +499,7 @@ def test_without_a_network_and_a_namespace_nothing_waits_and_the_warning_says_ho
     assert mirror.run('status', '--json', code=0, cwd=project.path, env=NOBODY).json == []
 
 
+@pytest.mark.heavy
 def test_without_a_network_the_release_of_a_configured_user_waits(project, mirror):
     project.configure(model_name='mcp', huggingface={'user': {'username': 'ada'}})
     project.train(**NOBODY)

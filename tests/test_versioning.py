@@ -63,6 +63,7 @@ def test_the_configuration_can_ask_for_timestamps(mirror, folder, tmp_path):
     assert re.fullmatch(r'v\d{8}-\d{6}', push_new(mirror, folder))
 
 
+@pytest.mark.heavy
 def test_the_configuration_can_ask_for_no_tag(mirror, folder, tmp_path):
     configure(tmp_path, '    auto_tag: false\n')
     assert push_new(mirror, folder) is None
@@ -77,6 +78,7 @@ def test_a_configuration_that_cannot_be_is_said_before_anything_is_made(mirror, 
     assert not mirror.remote.exists()
 
 
+@pytest.mark.heavy
 def test_timestamps_are_names_of_their_own_kind(mirror, folder):
     first = push_new(mirror, folder, '--timestamp')
     second = push_new(mirror, folder, '--timestamp')
@@ -86,6 +88,7 @@ def test_timestamps_are_names_of_their_own_kind(mirror, folder):
     assert [version['name'] for version in listed] == [second, first]
 
 
+@pytest.mark.heavy
 def test_experiments_are_numbered_per_name(mirror, folder):
     names = [push_new(mirror, folder, '--experiment', name) for name in ('baseline', 'lora', 'baseline')]
     assert names == ['exp-baseline-001', 'exp-lora-001', 'exp-baseline-002']
@@ -100,6 +103,7 @@ def test_no_tag_makes_a_commit_alone(mirror, folder):
     assert mirror.git('rev-list', '--count', 'main') == '1'
 
 
+@pytest.mark.heavy
 def test_an_untagged_commit_can_be_given_a_version_later(mirror, folder):
     mirror.push(folder, '--no-tag')
     mirror.push(folder, '--tag', 'v1.0.0')

@@ -376,6 +376,7 @@ def test_one_refusal_to_tell_the_refs_does_not_end_a_push_of_an_untouched_folder
     assert done['status'] == 'up-to-date'
 
 
+@pytest.mark.heavy
 def test_an_untouched_folder_is_not_called_done_while_its_objects_cannot_be_asked_for(
     mirror, folder, host, remote
 ):
@@ -384,6 +385,7 @@ def test_an_untouched_folder_is_not_called_done_while_its_objects_cannot_be_aske
     mirror.push(folder, '--remote', remote, '--tag', 'v1.0.0', code=7)
 
 
+@pytest.mark.heavy
 def test_what_the_system_refuses_one_remote_does_not_keep_the_other_from_it(mirror, folder, remote):
     both = ['--remote', 'local', '--remote', remote]
     mirror.push(folder, *both, '--tag', 'v1.0.0')

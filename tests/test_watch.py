@@ -178,6 +178,7 @@ def test_dry_run_shows_what_would_be_released_and_what_is_half_written(mirror, o
     assert not (out / '.hfmirror').exists()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ('given', 'expected'),
     [
@@ -392,6 +393,7 @@ def test_log_that_grows_keeps_a_folder_from_being_idle(mirror, out):
     assert time.monotonic() - started > 4
 
 
+@pytest.mark.heavy
 def test_end_that_the_system_asks_for_is_orderly(mirror, out):
     checkpoint(out, 1)
     with running(mirror, out) as watch:
