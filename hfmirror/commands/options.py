@@ -104,6 +104,40 @@ _dry_run: Callable[[F], F] = click.option(
 )
 
 
+def release(function: F) -> F:
+    """Add the options that say what of a folder is released, into which repository, and as which version."""
+    return _together(
+        repo,
+        repo_type,
+        click.option(
+            '--path-in-repo', metavar='PATH', help='A folder of the repository.  [default: its root]'
+        ),
+        branch,
+        remotes,
+        click.option('--tag', metavar='T', help='Name the release.'),
+        click.option(
+            '--bump',
+            type=click.Choice(['major', 'minor', 'patch']),
+            help='Count the last semantic version up.',
+        ),
+        click.option('--timestamp', is_flag=True, help='Name the release by the time: v20240101-120000.'),
+        click.option(
+            '--experiment', metavar='NAME', help='Number the release in an experiment: exp-NAME-001.'
+        ),
+        click.option('--no-tag', is_flag=True, help='Commit without a version.'),
+        click.option('-m', '--message', help='Your words for the commit and the tag; the facts follow them.'),
+        click.option(
+            '--include', multiple=True, metavar='GLOB', help='Only these files; can be given again.'
+        ),
+        click.option('--exclude', multiple=True, metavar='GLOB', help='Not these files; can be given again.'),
+        click.option(
+            '--keep/--no-keep',
+            default=None,
+            help='Leave files in the repository that the folder does not have.  [default: layout.keep, else no]',
+        ),
+    )(function)
+
+
 def terms(function: F) -> F:
     """Add the options that say on which terms something is released."""
     return _together(_private, _allow_secrets, _allow_unsafe, _dry_run)(function)
