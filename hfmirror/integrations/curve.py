@@ -93,7 +93,8 @@ def plot(history: History) -> bytes | None:
         return None
     figure = Figure(figsize=(8, 0.6 + 2.7 * len(panels)), dpi=120, layout='constrained')
     FigureCanvasAgg(figure)
-    for axes, (title, lines) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
+    rows = figure.subplots(len(panels), squeeze=False, sharex=True)[:, 0]
+    for axes, (title, lines) in zip(rows, panels, strict=True):
         _draw(axes, title, lines)
     axes.set_xlabel('step')
     written = io.BytesIO()
