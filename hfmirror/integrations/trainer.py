@@ -17,8 +17,12 @@ from hfmirror import errors
 from hfmirror.integrations import curve
 from hfmirror.spool import BESIDE
 
+# Python 3.11.0 to 3.11.3 pickles an enum's member as a call of getattr, which the gate for pickles does not let through. So the
+# file is left out there; resuming does without it.
+NEVER = ('training_args.bin',) if sys.version_info < (3, 11, 4) else ()
 # What only resuming needs, of torch, FSDP and DeepSpeed.
 STATE = (
+    *NEVER,
     'optimizer.pt',
     'optimizer.bin',
     'scheduler.pt',

@@ -161,10 +161,10 @@ class HfMirrorCallback(TrainerCallback):
             case 'every_save':
                 return [model]
             case 'checkpoint':
-                return [model, Part(folder, trainer.LAST)]
+                return [model, Part(folder, trainer.LAST, exclude=trainer.NEVER)]
             case 'all_checkpoints':
-                return [model, Part(folder, folder.name)]
-        return [Part(folder)]
+                return [model, Part(folder, folder.name, exclude=trainer.NEVER)]
+        return [Part(folder, exclude=trainer.NEVER)]
 
     def _put_final(self, args: TrainingArguments, state: TrainerState, model: Any, processor: Any) -> None:
         """Hand over the finished model, with the card's account of the training."""
@@ -177,7 +177,7 @@ class HfMirrorCallback(TrainerCallback):
             parts = [Part(source, exclude=trainer.STATE)]
             last = trainer.checkpoint_of(folder, state.global_step)
             if self.every == 'checkpoint' and last is not None:
-                parts.append(Part(last, trainer.LAST))
+                parts.append(Part(last, trainer.LAST, exclude=trainer.NEVER))
             self._releases.put(_with_keep(save, self.every), parts, written=written)
 
 
