@@ -189,11 +189,10 @@ def _talk(text: str) -> None:
     try:
         sys.stderr.write(_printable(text, sys.stderr.encoding) + '\n')
         sys.stderr.flush()
-    except BrokenPipeError:
-        # Whoever listened is gone, such as the tee of a job that is ended. What is under way is not done for the listener.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     except OSError:
-        pass  # the disk that it goes to is full
+        # Whoever listened is gone, such as the tee of a job that is ended, or the disk of the log is full. What is under way is
+        # not done for the listener; and what is left to be written must not fail once more when the process ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _printable(text: str, encoding: str | None) -> str:

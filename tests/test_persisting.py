@@ -71,7 +71,7 @@ raise SystemExit(3)
 
 @heavy
 def test_a_training_releases_each_save_and_goes_on_from_the_last(jobs, tmp_path):
-    jobs.script(block('callbacks=[HfMirrorCallback("me/my-model")]')).ended_well()
+    jobs.script(block('callbacks=[HfMirrorCallback(')).ended_well()
     there = {tag.name for tag in api_of(jobs).list_repo_refs('me/my-model').tags}
     assert there == {'step-100', 'step-114', 'v0.1.0'}
     done = jobs.run(
@@ -94,7 +94,7 @@ def test_a_program_that_crashes_is_released_and_keeps_its_exit_code(guide):
 
 @heavy
 def test_the_trainers_own_upload_keeps_the_model_and_its_last_checkpoint(jobs):
-    config = block('hub_strategy="checkpoint",').strip().replace('me/my-model', 'me/by-trl')
+    config = block('hub_strategy=').strip().replace('me/my-model', 'me/by-trl')
     lines = [
         'from datasets import load_dataset',
         'from trl import SFTConfig, SFTTrainer',
